@@ -1,0 +1,3 @@
+//! What is decided. Pure: no IO, no async, no clock, no logging; time and observations are arguments.
+
+pub mod plan;
