@@ -5,4 +5,7 @@
 //! gathered and carried out; IO). `ARCHITECTURE.md` has the map and the invariants.
 
 pub mod api;
+pub mod cli;
+pub mod commands;
+pub mod controller;
 pub mod core;

@@ -23,8 +23,7 @@ pub struct Availability {
     /// Available replicas at which the time-based figure counts a moment as good: a number, or a percentage of the
     /// replicas (rounded up).
     #[serde(default = "default_min_available")]
-    #[x_kube(validation = Rule::new("type(self) == int ? self >= 1 && self <= 100000 : self.matches('^(100|[1-9][0-9]?)%$')")
-        .message("minAvailable must be a number from 1 to 100000, or a percentage from 1% to 100%"))]
+    #[schemars(extend("minimum" = 1, "maximum" = 100_000, "maxLength" = 4, "pattern" = "^(100|[1-9][0-9]?)%$"))]
     pub min_available: IntOrString,
 }
 

@@ -21,11 +21,13 @@ pub struct Rollout {
     /// Stops on the way: pods of the new version, each as a number or a percentage of the replicas.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
+    // Percentages are compared by length, then as text: "5%" < "50%" < "100%". Parsing them would cost too much.
     #[x_kube(validation = Rule::new(
-        "[1, 2, 3, 4, 5, 6, 7, 8, 9].all(i, i >= self.size() || type(self[i].pods) != type(self[i - 1].pods) || \
-         (type(self[i].pods) == int ? self[i].pods >= self[i - 1].pods \
-         : !self[i].pods.matches('^[0-9]{1,3}%$') || !self[i - 1].pods.matches('^[0-9]{1,3}%$') \
-         || int(self[i].pods.replace('%', '')) >= int(self[i - 1].pods.replace('%', ''))))"
+        "[1, 2, 3, 4, 5, 6, 7, 8, 9].all(i, i >= self.size() || \
+         ((type(self[i].pods) != int || type(self[i - 1].pods) != int || int(self[i].pods) >= int(self[i - 1].pods)) && \
+         (type(self[i].pods) != string || type(self[i - 1].pods) != string \
+         || self[i].pods.size() > self[i - 1].pods.size() || (self[i].pods.size() == self[i - 1].pods.size() \
+         && string(self[i].pods) >= string(self[i - 1].pods)))))"
     ).message("steps must not go down: each step has at least the pods of the one before"))]
     pub steps: Vec<Step>,
 
@@ -66,8 +68,7 @@ pub enum OnFailure {
 #[serde(rename_all = "camelCase")]
 pub struct Step {
     /// Pods of the new version: a number from 1, or a percentage from 1% to 100% (rounded up).
-    #[x_kube(validation = Rule::new("type(self) == int ? self >= 1 && self <= 100000 : self.matches('^(100|[1-9][0-9]?)%$')")
-        .message("pods must be a number from 1 to 100000, or a percentage from 1% to 100%"))]
+    #[schemars(extend("minimum" = 1, "maximum" = 100_000, "maxLength" = 4, "pattern" = "^(100|[1-9][0-9]?)%$"))]
     pub pods: IntOrString,
     /// Seconds to watch these pods before going on.
     #[serde(default)]

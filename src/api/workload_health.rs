@@ -127,6 +127,12 @@ pub struct WorkloadHealthStatus {
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "atomic"))]
     pub held_fields: Vec<HeldField>,
 
+    /// Values that the API server did not store as they were asked for; not tried again until the policy asks for
+    /// another value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
+    pub unsupported: Vec<HeldField>,
+
     /// The last write to the Deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_write: Option<LastWrite>,
@@ -323,6 +329,8 @@ pub struct Contention {
     /// The field, as `container/field`.
     #[schemars(length(max = 128))]
     pub field: String,
+    /// Generation of the Deployment when that was last seen: a reversal counts once per write of ours.
+    pub generation: i64,
     /// When our value was set back, the newest last.
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
     pub reversals: Vec<Time>,

@@ -1,0 +1,84 @@
+{{/* The chart's name, as the label app.kubernetes.io/name has it. */}}
+{{- define "gracekeeper.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/*
+The name of every object. Cut at 52 characters, so that a suffix ("-metrics") still fits into the 63 of a Service's name.
+*/}}
+{{- define "gracekeeper.fullname" -}}
+{{- $name := include "gracekeeper.name" . -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What identifies our pods. Never add to it: the selector of a Deployment is immutable. */}}
+{{- define "gracekeeper.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "gracekeeper.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end -}}
+
+{{/* Labels of everything that runs or belongs to the operator. */}}
+{{- define "gracekeeper.labels" -}}
+{{ include "gracekeeper.selectorLabels" . }}
+{{ include "gracekeeper.commonLabels" . }}
+{{- end -}}
+
+{{/* Labels without a component, for objects that outlive or are not the operator. */}}
+{{- define "gracekeeper.commonLabels" -}}
+app.kubernetes.io/part-of: gracekeeper
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "gracekeeper.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- .Values.serviceAccount.name | default (include "gracekeeper.fullname" .) -}}
+{{- else -}}
+{{- required "serviceAccount.name must name an existing ServiceAccount when serviceAccount.create is false" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "gracekeeper.leaseName" -}}
+{{- .Values.lease.name | default (include "gracekeeper.fullname" .) -}}
+{{- end -}}
+
+{{/* A digest pins the image. A tag beside it only tells people what it is, so it is shown if it was set on purpose. */}}
+{{- define "gracekeeper.image" -}}
+{{- $image := .Values.image -}}
+{{- if and $image.digest $image.tag -}}
+{{- printf "%s:%s@%s" $image.repository $image.tag $image.digest -}}
+{{- else if $image.digest -}}
+{{- printf "%s@%s" $image.repository $image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $image.repository ($image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* HOST:PORT for --listen; an IPv6 host needs brackets. */}}
+{{- define "gracekeeper.listen" -}}
+{{- $host := .Values.controller.listenHost -}}
+{{- if contains ":" $host -}}[{{ $host }}]:8080{{- else -}}{{ $host }}:8080{{- end -}}
+{{- end -}}
+
+{{/* What a schema cannot say: relations between two values. */}}
+{{- define "gracekeeper.check" -}}
+{{- with .Values.lease -}}
+{{- if le (int .durationSeconds) (int .renewDeadlineSeconds) -}}
+{{- fail (printf "lease.durationSeconds (%d) must be greater than lease.renewDeadlineSeconds (%d): the holder has to stop before a standby takes over" (int .durationSeconds) (int .renewDeadlineSeconds)) -}}
+{{- end -}}
+{{- if le (int .renewDeadlineSeconds) (int .retryPeriodSeconds) -}}
+{{- fail (printf "lease.renewDeadlineSeconds (%d) must be greater than lease.retryPeriodSeconds (%d): else one failed request gives the lease away" (int .renewDeadlineSeconds) (int .retryPeriodSeconds)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,153 @@
+//! What can be typed. Everything is checked here or turned into checked settings; nothing is done here.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands::plan::PlanArgs;
+use crate::controller::Settings;
+use crate::core::lease::Timing;
+
+/// Keeps probes, preStop hooks and grace periods right on plain Kubernetes Deployments.
+#[derive(Debug, Parser)]
+#[command(name = "gracekeeper", version, arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show offline what policies would change in Deployments.
+    Plan(PlanArgs),
+    /// Run the operator.
+    Run(Box<RunArgs>),
+    /// Print the CustomResourceDefinitions as YAML.
+    Crd,
+    /// Print a shell completion script.
+    Completions {
+        /// Shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the version.
+    Version,
+}
+
+/// Format of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Flags of `gracekeeper run`; each has an environment twin.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// Namespaces to act in, separated by commas; all by default.
+    #[arg(long, env = "GRACEKEEPER_NAMESPACES", value_delimiter = ',')]
+    pub namespaces: Vec<String>,
+    /// Address of /livez, /readyz and /metrics.
+    #[arg(long, env = "GRACEKEEPER_LISTEN", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// Format of log lines.
+    #[arg(long, env = "GRACEKEEPER_LOG_FORMAT", value_enum, default_value = "json")]
+    pub log_format: LogFormat,
+    /// Log level, or directives such as "info,gracekeeper=debug".
+    #[arg(long, env = "GRACEKEEPER_LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+    /// Namespace of the lease.
+    #[arg(long, env = "GRACEKEEPER_LEASE_NAMESPACE", default_value = "gracekeeper-system")]
+    pub lease_namespace: String,
+    /// Name of the lease.
+    #[arg(long, env = "GRACEKEEPER_LEASE_NAME", default_value = "gracekeeper")]
+    pub lease_name: String,
+    /// How long others wait for a silent leader, in seconds.
+    #[arg(long, env = "GRACEKEEPER_LEASE_DURATION_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(3..=300))]
+    pub lease_duration_seconds: u64,
+    /// How long after its last renewal a leader may still write, in seconds.
+    #[arg(long, env = "GRACEKEEPER_RENEW_DEADLINE_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(2..=299))]
+    pub renew_deadline_seconds: u64,
+    /// Time between two tries to hold the lease, in seconds.
+    #[arg(long, env = "GRACEKEEPER_RETRY_PERIOD_SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub retry_period_seconds: u64,
+    /// Who this replica is; the pod's name inside a cluster.
+    #[arg(long, env = "POD_NAME", default_value_t = default_identity())]
+    pub identity: String,
+    /// Deployments that are looked at at the same time.
+    #[arg(long, env = "GRACEKEEPER_MAX_CONCURRENT_RECONCILES", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub max_concurrent_reconciles: u16,
+    /// Deployments whose pods may be restarting at the same time because of a policy.
+    #[arg(long, env = "GRACEKEEPER_MAX_CONCURRENT_ENFORCEMENTS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub max_concurrent_enforcements: u16,
+    /// How long edits of a policy are collected before they are acted on, in seconds.
+    #[arg(long, env = "GRACEKEEPER_COALESCE_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=300))]
+    pub coalesce_seconds: u64,
+    /// Deadline of every call to the API server, in seconds.
+    #[arg(long, env = "GRACEKEEPER_CALL_TIMEOUT_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub call_timeout_seconds: u64,
+}
+
+impl RunArgs {
+    /// Checked settings, or a sentence that says what does not fit.
+    pub fn settings(&self) -> Result<Settings, String> {
+        let (lease, deadline, retry) =
+            (self.lease_duration_seconds, self.renew_deadline_seconds, self.retry_period_seconds);
+        if !(lease > deadline && deadline > retry) {
+            return Err(format!(
+                "--lease-duration-seconds ({lease}) must be greater than --renew-deadline-seconds ({deadline}), \
+                 and that greater than --retry-period-seconds ({retry})"
+            ));
+        }
+        Ok(Settings {
+            namespaces: self.namespaces.iter().filter(|n| !n.is_empty()).cloned().collect(),
+            listen: self.listen,
+            lease_namespace: self.lease_namespace.clone(),
+            lease_name: self.lease_name.clone(),
+            identity: self.identity.clone(),
+            timing: Timing {
+                lease: Duration::from_secs(lease),
+                renew_deadline: Duration::from_secs(deadline),
+                retry: Duration::from_secs(retry),
+            },
+            max_concurrent_reconciles: self.max_concurrent_reconciles.into(),
+            max_concurrent_enforcements: self.max_concurrent_enforcements.into(),
+            coalesce: Duration::from_secs(self.coalesce_seconds),
+            call_timeout: Duration::from_secs(self.call_timeout_seconds),
+        })
+    }
+}
+
+/// Outside a cluster: the process id tells two operators on one machine apart.
+fn default_identity() -> String {
+    format!("gracekeeper-{}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_lease_that_cannot_work_is_refused() {
+        let parse = |flags: &[&str]| {
+            let args = [&["gracekeeper", "run"], flags].concat();
+            match Cli::try_parse_from(args).unwrap().command {
+                Command::Run(run) => run.settings(),
+                _ => panic!("not run"),
+            }
+        };
+        assert!(parse(&[]).is_ok());
+        assert!(parse(&["--lease-duration-seconds", "10"]).unwrap_err().contains("--renew-deadline-seconds (10)"));
+    }
+}

@@ -1,0 +1,145 @@
+//! From the picture to what a decision needs.
+
+use serde_json::Value;
+
+use super::memory::Refusal;
+use super::world::{Key, Picture, PolicyEntry, parse_uid};
+use crate::api::{Mode, WorkloadHealthStatus};
+use crate::core::decide::{Observed, PolicyView, RefusedPlan};
+use crate::core::deployment::Projection;
+use crate::core::ownership::{self, Contender};
+use crate::core::plan::Surroundings;
+
+/// Everything about one Deployment, owned: the lock on the picture is not held while deciding.
+pub(crate) struct Gathered {
+    pub(crate) deployment: Projection,
+    pub(crate) deployment_uid: Box<str>,
+    pub(crate) owner: Option<(Key, PolicyEntry)>,
+    pub(crate) weaker: Vec<String>,
+    pub(crate) health: Option<WorkloadHealthStatus>,
+    /// The object that `health` is stored in, if there is one.
+    pub(crate) health_uid: Option<Box<str>>,
+    /// A WorkloadHealth of an earlier Deployment of the same name, to be removed first.
+    pub(crate) stale_health_uid: Option<Box<str>>,
+    /// Why the stored status cannot be understood.
+    pub(crate) unreadable: Option<String>,
+    pub(crate) last_owner_leaves: bool,
+    pub(crate) surroundings: Surroundings,
+    pub(crate) slot_free: bool,
+    pub(crate) refusal: Option<Refusal>,
+    pub(crate) rival: Option<String>,
+    now: jiff::Timestamp,
+}
+
+/// Gathers; `None` when there is no such Deployment.
+pub(crate) fn gather(picture: &Picture, key: &Key) -> Option<Gathered> {
+    let entry = picture.deployments.get(key)?;
+    let object = entry.projection.value();
+    let (mut health, mut health_uid, mut stale_health_uid, mut unreadable) = (None, None, None, None);
+    if let Some(stored) = picture.healths.get(key) {
+        if stored.owner == entry.uid {
+            health_uid = Some(stored.uid.clone());
+            match &stored.status {
+                Ok(status) => health = Some(WorkloadHealthStatus::clone(status)),
+                Err(error) => unreadable = Some(error.clone()),
+            }
+        } else {
+            stale_health_uid = Some(stored.uid.clone());
+        }
+    }
+    let last_owner = health.as_ref().and_then(|h| h.policy.as_ref());
+    let last_owner_leaves = last_owner.is_none_or(|reference| {
+        let found = picture.policies_in(&key.namespace).find(|(_, p)| *p.object.uid == *reference.uid);
+        found.is_none_or(|(_, policy)| policy.object.deleting)
+    });
+    let (owner, weaker) = owner(picture, key, &object, last_owner.map(|reference| reference.uid.as_str()));
+    Some(Gathered {
+        deployment: entry.projection.clone(),
+        deployment_uid: entry.uid.clone(),
+        owner,
+        weaker,
+        health,
+        health_uid,
+        stale_health_uid,
+        unreadable,
+        last_owner_leaves,
+        surroundings: surroundings(picture, key, &object, &entry.uid),
+        slot_free: true,
+        refusal: None,
+        rival: None,
+        now: super::clock::now(),
+    })
+}
+
+/// Which policy owns the Deployment, and the names of the weaker ones that select it too.
+fn owner(
+    picture: &Picture,
+    key: &Key,
+    object: &Value,
+    last_owner: Option<&str>,
+) -> (Option<(Key, PolicyEntry)>, Vec<String>) {
+    // A policy that cannot be understood keeps what it owned, and nothing is touched: neither by it nor by another.
+    let mut policies = picture.policies_in(&key.namespace);
+    let invalid = policies.find(|(_, p)| p.object.spec.is_err() && !p.object.deleting && last_owner == Some(&p.object.uid));
+    if let Some((key, policy)) = invalid {
+        return (Some((key.clone(), policy.clone())), Vec::new());
+    }
+    let contenders: Vec<(Contender<'_>, &Key, &PolicyEntry)> = picture
+        .policies_in(&key.namespace)
+        .filter(|(_, policy)| !policy.object.deleting)
+        .filter_map(|(key, policy)| {
+            let spec = policy.object.spec.as_deref().ok()?;
+            let contender = Contender {
+                name: &key.name,
+                priority: spec.priority,
+                created: policy.object.created,
+                selector: &spec.selector,
+            };
+            Some((contender, key, policy))
+        })
+        .collect();
+    let ownership = ownership::owner(contenders.iter().map(|(contender, ..)| *contender), ownership::labels(object));
+    let winner = ownership.winner.and_then(|index| contenders.get(index));
+    let weaker = ownership.losers.iter().filter_map(|index| contenders.get(*index)).map(|(_, key, _)| key.name.to_string());
+    (winner.map(|(_, key, policy)| ((*key).clone(), (*policy).clone())), weaker.collect())
+}
+
+fn surroundings(picture: &Picture, key: &Key, object: &Value, uid: &str) -> Surroundings {
+    let in_namespace = |other: &&Key| other.namespace == key.namespace;
+    let budgets = picture.budgets.iter().filter(|(k, _)| in_namespace(k)).map(|(k, spec)| (&*k.name, spec));
+    let autoscalers = picture.autoscalers.iter().filter(|(k, _)| in_namespace(k)).map(|(k, spec)| (&*k.name, spec));
+    let longest_start = picture.longest_start.get(&parse_uid(uid)).copied();
+    Surroundings::of(object, budgets, autoscalers, longest_start.map(i64::from))
+}
+
+impl Gathered {
+    /// As a decision sees it.
+    pub(crate) fn observed(&self) -> Observed<'_> {
+        Observed {
+            now: self.now,
+            deployment: &self.deployment,
+            owner: self.owner.as_ref().map(|(key, policy)| view(key, policy)),
+            weaker: &self.weaker,
+            health: self.health.as_ref(),
+            last_owner_leaves: self.last_owner_leaves,
+            surroundings: &self.surroundings,
+            slot_free: self.slot_free,
+            refusal: self.refusal.as_ref().map(|r| RefusedPlan { hash: &r.plan, finding: &r.finding }),
+            rival: self.rival.as_deref(),
+        }
+    }
+}
+
+fn view<'a>(key: &'a Key, policy: &'a PolicyEntry) -> PolicyView<'a> {
+    let spec = policy.object.spec.as_deref().ok();
+    // Nothing is written before the finalizer stands: else a quick deletion would leave our values behind.
+    let unguarded = policy.object.finalizer_at.is_none() && spec.is_some_and(|spec| spec.mode == Mode::Enforce);
+    let coalesced_at = if unguarded { jiff::Timestamp::MAX } else { policy.coalesced_at };
+    PolicyView {
+        name: &key.name,
+        uid: &policy.object.uid,
+        generation: policy.object.generation,
+        spec,
+        coalesced_at,
+    }
+}

@@ -1,0 +1,199 @@
+//! What one process remembers between two looks: failures, refusals, and whose pods are restarting because of us.
+//! Losing it costs a try or two, never correctness; what must survive is in the WorkloadHealth.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::world::Key;
+use crate::core::backoff::{self, Backoff};
+use crate::core::plan::Finding;
+
+/// A plan that the API server refused.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Refusal {
+    /// Hash of the plan.
+    pub(crate) plan: String,
+    /// What it said.
+    pub(crate) finding: Finding,
+}
+
+struct Refused {
+    refusal: Refusal,
+    tries: u32,
+    retry_at: Instant,
+}
+
+#[derive(Default)]
+struct Remembered {
+    failures: HashMap<Key, u32>,
+    refusals: HashMap<Key, Refused>,
+    /// Deployments that roll because of us, with the generation of our write; `None` while it is under way.
+    rolling: HashMap<Key, Option<i64>>,
+    waiting: BTreeSet<Key>,
+}
+
+/// What one process remembers.
+pub(crate) struct Memory {
+    remembered: Mutex<Remembered>,
+    slots: usize,
+    spread: RandomState,
+}
+
+impl Memory {
+    pub(crate) fn new(slots: usize) -> Self {
+        Self { remembered: Mutex::default(), slots, spread: RandomState::new() }
+    }
+
+    fn with<R>(&self, work: impl FnOnce(&mut Remembered) -> R) -> R {
+        work(&mut self.remembered.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Counts a failure; answers with how long to wait.
+    pub(crate) fn failed(&self, key: &Key, shape: Backoff) -> Duration {
+        let seed = self.spread.hash_one(key);
+        self.with(|r| {
+            let count = r.failures.entry(key.clone()).or_default();
+            let wait = shape.after(*count, seed);
+            *count = count.saturating_add(1);
+            wait
+        })
+    }
+
+    pub(crate) fn succeeded(&self, key: &Key) {
+        self.with(|r| r.failures.remove(key));
+    }
+
+    /// Remembers a refusal, and when to try that plan again.
+    pub(crate) fn refused(&self, key: &Key, plan: String, finding: Finding) -> Refusal {
+        let seed = self.spread.hash_one(key);
+        self.with(|r| {
+            let tries = r.refusals.get(key).filter(|old| old.refusal.plan == plan).map_or(0, |old| old.tries + 1);
+            let refusal = Refusal { plan, finding };
+            let retry_at = Instant::now() + backoff::PERMANENT.after(tries, seed);
+            r.refusals.insert(key.clone(), Refused { refusal: refusal.clone(), tries, retry_at });
+            refusal
+        })
+    }
+
+    /// The refusal that still counts: its time for another try has not come.
+    pub(crate) fn refusal(&self, key: &Key) -> Option<Refusal> {
+        self.with(|r| r.refusals.get(key).filter(|old| Instant::now() < old.retry_at).map(|old| old.refusal.clone()))
+    }
+
+    pub(crate) fn refusal_retry(&self, key: &Key) -> Option<Duration> {
+        self.with(|r| r.refusals.get(key).map(|old| old.retry_at.saturating_duration_since(Instant::now())))
+    }
+
+    pub(crate) fn slot_free(&self, key: &Key) -> bool {
+        self.with(|r| r.rolling.contains_key(key) || r.rolling.len() < self.slots)
+    }
+
+    /// Takes a slot for a write; false when none is free.
+    pub(crate) fn take_slot(&self, key: &Key) -> bool {
+        self.with(|r| {
+            let free = r.rolling.contains_key(key) || r.rolling.len() < self.slots;
+            if free {
+                r.rolling.insert(key.clone(), None);
+            }
+            free
+        })
+    }
+
+    /// The write did not happen.
+    pub(crate) fn release_slot(&self, key: &Key) {
+        self.with(|r| r.rolling.remove(key));
+    }
+
+    /// The write happened, and the picture shows it.
+    pub(crate) fn write_landed(&self, key: &Key, generation: i64) {
+        self.with(|r| {
+            r.refusals.remove(key);
+            if let Some(written) = r.rolling.get_mut(key) {
+                *written = Some(generation);
+            }
+        });
+    }
+
+    /// A Deployment that is seen to roll because of us, perhaps since before this process began.
+    pub(crate) fn adopt_slot(&self, key: &Key, generation: i64) {
+        self.with(|r| r.rolling.insert(key.clone(), Some(generation)));
+    }
+
+    /// A Deployment that is seen not to roll; true when that frees a slot.
+    pub(crate) fn settled(&self, key: &Key, generation: i64) -> bool {
+        self.with(|r| match r.rolling.get(key) {
+            Some(Some(written)) if *written <= generation => r.rolling.remove(key).is_some(),
+            _ => false,
+        })
+    }
+
+    pub(crate) fn rolling(&self) -> usize {
+        self.with(|r| r.rolling.len())
+    }
+
+    pub(crate) fn set_waiting(&self, key: &Key, waits: bool) {
+        self.with(|r| if waits { r.waiting.insert(key.clone()) } else { r.waiting.remove(key) });
+    }
+
+    /// As many that wait for their turn as there are free slots.
+    pub(crate) fn next_waiting(&self) -> Vec<Key> {
+        self.with(|r| {
+            let free = self.slots.saturating_sub(r.rolling.len());
+            let next: Vec<Key> = r.waiting.iter().take(free).cloned().collect();
+            for key in &next {
+                r.waiting.remove(key);
+            }
+            next
+        })
+    }
+
+    pub(crate) fn forget(&self, key: &Key) {
+        self.with(|r| {
+            r.failures.remove(key);
+            r.refusals.remove(key);
+            r.rolling.remove(key);
+            r.waiting.remove(key);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> Key {
+        Key::new("shop", name)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_deployments_roll_than_there_are_slots() {
+        let memory = Memory::new(2);
+        assert!(memory.take_slot(&key("a")) && memory.take_slot(&key("b")));
+        assert!(!memory.take_slot(&key("c")));
+        memory.set_waiting(&key("c"), true);
+        memory.set_waiting(&key("d"), true);
+        assert_eq!(memory.next_waiting(), []);
+        assert!(!memory.settled(&key("a"), 7), "the write is under way");
+        memory.write_landed(&key("a"), 8);
+        assert!(!memory.settled(&key("a"), 7), "the picture is older than the write");
+        assert!(memory.settled(&key("a"), 8));
+        assert_eq!(memory.next_waiting(), [key("c")]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_plan_is_tried_again_later_and_another_plan_at_once() {
+        let finding = crate::core::plan::Finding::refused("no");
+        let memory = Memory::new(1);
+        memory.refused(&key("a"), "plan-1".into(), finding.clone());
+        assert_eq!(memory.refusal(&key("a")).map(|r| r.plan), Some("plan-1".into()));
+        tokio::time::advance(Duration::from_secs(13)).await;
+        assert_eq!(memory.refusal(&key("a")), None);
+        memory.refused(&key("a"), "plan-1".into(), finding);
+        tokio::time::advance(Duration::from_secs(13)).await;
+        assert!(memory.refusal(&key("a")).is_some(), "the second wait is longer");
+    }
+}

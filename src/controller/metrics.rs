@@ -1,0 +1,129 @@
+//! All series, in one place. Labels are bounded: never a pod name, never a message. `docs/reference/metrics.md` lists
+//! them.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CallLabels {
+    call: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KindLabel {
+    kind: String,
+}
+
+/// All series.
+pub struct Metrics {
+    registry: Registry,
+    calls: Family<CallLabels, Counter>,
+    call_seconds: Histogram,
+    reconciles: Family<ReasonLabel, Counter>,
+    reconcile_seconds: Histogram,
+    panics: Counter,
+    watch_failures: Family<KindLabel, Counter>,
+    queued: Gauge,
+    rolling: Gauge,
+    leader: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("gracekeeper");
+        let calls = Family::default();
+        registry.register("api_calls", "Calls to the API server, watches left out, by outcome", calls.clone());
+        let call_seconds = Histogram::new(exponential_buckets(0.001, 2.0, 14));
+        registry.register_with_unit(
+            "api_call",
+            "Time of a call to the API server",
+            Unit::Seconds,
+            call_seconds.clone(),
+        );
+        let reconciles = Family::default();
+        registry.register("reconciles", "Looks at a Deployment, by what came of them", reconciles.clone());
+        let reconcile_seconds = Histogram::new(exponential_buckets(0.000_05, 2.0, 16));
+        registry.register_with_unit(
+            "reconcile",
+            "Time of a look at a Deployment, calls included",
+            Unit::Seconds,
+            reconcile_seconds.clone(),
+        );
+        let panics = Counter::default();
+        registry.register("panics", "Looks at a Deployment that ended in a bug of ours", panics.clone());
+        let watch_failures = Family::default();
+        registry.register("watch_failures", "Failures of a watch, by kind", watch_failures.clone());
+        let queued = Gauge::default();
+        registry.register("queued_workloads", "Deployments that wait to be looked at", queued.clone());
+        let rolling = Gauge::default();
+        registry.register("rolling_workloads", "Deployments whose pods restart because of a policy", rolling.clone());
+        let leader = Gauge::default();
+        registry.register("leader", "1 on the replica that holds the lease", leader.clone());
+        Self {
+            registry,
+            calls,
+            call_seconds,
+            reconciles,
+            reconcile_seconds,
+            panics,
+            watch_failures,
+            queued,
+            rolling,
+            leader,
+        }
+    }
+}
+
+impl Metrics {
+    pub(crate) fn called(&self, call: &'static str, outcome: &'static str, took: Duration) {
+        self.calls.get_or_create(&CallLabels { call, outcome }).inc();
+        self.call_seconds.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn reconciled(&self, reason: &'static str, took: Duration) {
+        self.reconciles.get_or_create(&ReasonLabel { reason }).inc();
+        self.reconcile_seconds.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn panicked(&self) {
+        self.panics.inc();
+    }
+
+    pub(crate) fn watch_failed(&self, kind: &str) {
+        self.watch_failures.get_or_create(&KindLabel { kind: kind.to_owned() }).inc();
+    }
+
+    pub(crate) fn set_queued(&self, count: usize) {
+        self.queued.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn set_rolling(&self, count: usize) {
+        self.rolling.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn set_leader(&self, leader: bool) {
+        self.leader.set(i64::from(leader));
+    }
+
+    /// All series in the OpenMetrics text format.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        match encode(&mut text, &self.registry) {
+            Ok(()) => text,
+            Err(_) => "# EOF\n".into(), // a String never refuses a write
+        }
+    }
+}

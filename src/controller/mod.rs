@@ -1,0 +1,31 @@
+//! What is gathered and carried out. Thin: it decides nothing.
+
+mod carry_out;
+mod clock;
+mod events;
+mod fence;
+mod gather;
+mod http;
+mod lease;
+mod memory;
+mod metrics;
+mod permissions;
+mod policies;
+mod policy_object;
+mod preflight;
+mod queue;
+mod readiness;
+mod run;
+mod settings;
+mod slim;
+mod watches;
+mod workloads;
+mod world;
+mod writes;
+
+pub use self::events::REASONS as EVENT_REASONS;
+pub use self::metrics::Metrics;
+pub use self::permissions::{RIGHTS, Right};
+pub use self::preflight::StartError;
+pub use self::run::run;
+pub use self::settings::Settings;

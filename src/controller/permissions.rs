@@ -1,0 +1,54 @@
+//! Every right that the operator needs, in one table. The chart's roles are tested against it, and `gracekeeper run`
+//! asks the API server for each of them before it starts.
+
+/// One right: a verb on a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Right {
+    /// API group, empty for core.
+    pub group: &'static str,
+    /// Resource, with its subresource after a slash.
+    pub resource: &'static str,
+    /// Verb.
+    pub verb: &'static str,
+    /// Whether it is needed only in the operator's own namespace.
+    pub own_namespace: bool,
+    /// Why it is needed.
+    pub why: &'static str,
+}
+
+const fn right(group: &'static str, resource: &'static str, verb: &'static str, why: &'static str) -> Right {
+    Right { group, resource, verb, own_namespace: false, why }
+}
+
+const fn own(group: &'static str, resource: &'static str, verb: &'static str, why: &'static str) -> Right {
+    Right { group, resource, verb, own_namespace: true, why }
+}
+
+/// All rights, in the order of the chart's rules.
+pub const RIGHTS: &[Right] = &[
+    right("gracekeeper.dev", "healthpolicies", "list", "read the policies"),
+    right("gracekeeper.dev", "healthpolicies", "watch", "follow the policies"),
+    right("gracekeeper.dev", "healthpolicies", "patch", "hold and let go of the finalizer"),
+    right("gracekeeper.dev", "healthpolicies/status", "patch", "report on a policy"),
+    right("gracekeeper.dev", "workloadhealths", "list", "read what is remembered"),
+    right("gracekeeper.dev", "workloadhealths", "watch", "follow requests of people"),
+    right("gracekeeper.dev", "workloadhealths", "create", "begin to report on a Deployment"),
+    right("gracekeeper.dev", "workloadhealths", "delete", "end to report on a Deployment"),
+    right("gracekeeper.dev", "workloadhealths/status", "patch", "report on a Deployment, and remember"),
+    right("apps", "deployments", "get", "read the field managers of a Deployment that is contended"),
+    right("apps", "deployments", "list", "read the Deployments"),
+    right("apps", "deployments", "watch", "follow the Deployments"),
+    right("apps", "deployments", "patch", "write probes, hooks, grace periods, deadlines and the marker"),
+    right("apps", "replicasets", "list", "find which Deployment a pod belongs to"),
+    right("apps", "replicasets", "watch", "find which Deployment a pod belongs to"),
+    right("", "pods", "list", "see how pods start"),
+    right("", "pods", "watch", "see how pods start"),
+    right("policy", "poddisruptionbudgets", "list", "find budgets that block drains"),
+    right("policy", "poddisruptionbudgets", "watch", "find budgets that block drains"),
+    right("autoscaling", "horizontalpodautoscalers", "list", "find autoscalers with a minimum of one"),
+    right("autoscaling", "horizontalpodautoscalers", "watch", "find autoscalers with a minimum of one"),
+    right("events.k8s.io", "events", "create", "tell what was done"),
+    own("coordination.k8s.io", "leases", "create", "create the lease"),
+    own("coordination.k8s.io", "leases", "get", "see who holds the lease"),
+    own("coordination.k8s.io", "leases", "update", "take, renew and release the lease"),
+];

@@ -1,0 +1,206 @@
+//! One look at one policy: its finalizer, and the summary in its status. The summary is rate-limited by the queue that
+//! leads here, not by what happens in the fleet.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, header};
+use serde_json::{Value, json};
+
+use super::events::{Event, Publisher, Regarding};
+use super::queue::WorkQueue;
+use super::world::{Key, Picture, PolicyEntry, World};
+use super::writes::{CallError, Caller};
+use crate::api::conditions::ConditionType;
+use crate::api::{FIELD_MANAGER, FINALIZER, HealthPolicyStatus, Mode};
+use crate::core::backoff;
+use crate::core::ownership;
+use crate::core::policy_summary::{Owner, PolicyFacts, Selected, summarize};
+
+/// Looks at policies.
+pub(crate) struct Policies {
+    pub(crate) world: Arc<World>,
+    pub(crate) queue: Arc<WorkQueue<Key>>,
+    pub(crate) caller: Caller,
+    pub(crate) publisher: Publisher,
+}
+
+/// What a policy needs now.
+enum Need {
+    /// Nothing, or nothing yet.
+    Nothing,
+    /// Its finalizer, before anything may be written.
+    Guard { uid: Box<str>, first: bool },
+    /// To be let go: nothing holds a value of it any more.
+    LetGo { uid: Box<str>, finalizer_at: Option<usize> },
+    /// To wait for Deployments to be released.
+    WaitForRelease(usize),
+    /// Another status.
+    Status { uid: Box<str>, status: Box<HealthPolicyStatus>, event: Option<Event> },
+}
+
+impl Policies {
+    /// Works off the queue until it is closed.
+    pub(crate) async fn work(self: Arc<Self>) {
+        let mut failures = 0;
+        while let Some(key) = self.queue.next().await {
+            match self.look(&key).await {
+                Ok(again) => {
+                    failures = 0;
+                    if let Some(again) = again {
+                        self.queue.add_after(key.clone(), again);
+                    }
+                }
+                Err(CallError::NotLeader | CallError::Gone) => {}
+                Err(error) => {
+                    let wait = backoff::TRANSIENT.after(failures, 0);
+                    failures = failures.saturating_add(1);
+                    tracing::warn!(policy = %key, %error, ?wait, "trying again");
+                    self.queue.add_after(key.clone(), wait);
+                }
+            }
+            self.queue.done(&key);
+        }
+    }
+
+    async fn look(&self, key: &Key) -> Result<Option<Duration>, CallError> {
+        match self.world.with(|picture| need(picture, key)) {
+            Need::Nothing => Ok(None),
+            Need::Guard { uid, first } => {
+                let add = if first {
+                    json!({"op": "add", "path": "/metadata/finalizers", "value": [FINALIZER]})
+                } else {
+                    json!({"op": "add", "path": "/metadata/finalizers/-", "value": FINALIZER})
+                };
+                self.patch(key, "", "finalizer", &json!([test_uid(&uid), add])).await?;
+                Ok(None) // its own event brings the status
+            }
+            Need::LetGo { uid, finalizer_at: Some(at) } => {
+                let path = format!("/metadata/finalizers/{at}");
+                let patch = json!([
+                    test_uid(&uid),
+                    {"op": "test", "path": path, "value": FINALIZER},
+                    {"op": "remove", "path": path},
+                ]);
+                self.patch(key, "", "finalizer", &patch).await?;
+                tracing::info!(policy = %key, "the policy is let go: no Deployment holds a value of it");
+                Ok(None)
+            }
+            Need::LetGo { .. } => Ok(None),
+            Need::WaitForRelease(count) => {
+                tracing::debug!(policy = %key, count, "waiting for Deployments to be released");
+                Ok(Some(Duration::from_secs(2)))
+            }
+            Need::Status { uid, status, event } => {
+                let patch = json!([test_uid(&uid), {"op": "add", "path": "/status", "value": status}]);
+                self.patch(key, "/status", "policy_status", &patch).await?;
+                if let Some(event) = event {
+                    let regarding =
+                        Regarding { api_version: "gracekeeper.dev/v1alpha1", kind: "HealthPolicy", key, uid: &uid };
+                    self.publisher.publish(regarding, &event).await;
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    async fn patch(
+        &self,
+        key: &Key,
+        subresource: &str,
+        what: &'static str,
+        patch: &Value,
+    ) -> Result<(), CallError> {
+        let uri = format!(
+            "/apis/gracekeeper.dev/v1alpha1/namespaces/{}/healthpolicies/{}{subresource}?fieldManager={FIELD_MANAGER}",
+            key.namespace, key.name
+        );
+        let request = Request::patch(uri)
+            .header(header::CONTENT_TYPE, "application/json-patch+json")
+            .body(patch.to_string().into_bytes())
+            .map_err(|error| CallError::Transport(error.to_string()))?;
+        self.caller.write(what, request).await.map(|_| ())
+    }
+}
+
+fn test_uid(uid: &str) -> Value {
+    json!({"op": "test", "path": "/metadata/uid", "value": uid})
+}
+
+/// Finds out what a policy needs. Pure, but for the time.
+fn need(picture: &Picture, key: &Key) -> Need {
+    let Some(policy) = picture.policies.get(key) else { return Need::Nothing };
+    let object = &policy.object;
+    let holding = picture.deployments_in(&key.namespace).filter(|(_, d)| !d.projection.deleting).filter(|(k, d)| {
+        picture.healths.get(*k).is_some_and(|health| {
+            health.owner == d.uid
+                && health.status.as_ref().is_ok_and(|s| {
+                    !s.held_fields.is_empty() && s.policy.as_ref().is_some_and(|p| *p.uid == *object.uid)
+                })
+        })
+    });
+    if object.deleting {
+        if object.finalizer_at.is_none() {
+            return Need::Nothing;
+        }
+        let count = holding.count();
+        return if count > 0 {
+            Need::WaitForRelease(count)
+        } else {
+            Need::LetGo { uid: object.uid.clone(), finalizer_at: object.finalizer_at }
+        };
+    }
+    let enforces = object.spec.as_ref().is_ok_and(|spec| spec.mode == Mode::Enforce);
+    let keeps = enforces || object.spec.is_err() || holding.count() > 0;
+    match (object.finalizer_at, keeps) {
+        (None, true) => Need::Guard { uid: object.uid.clone(), first: object.finalizers == 0 },
+        // An audit that holds nothing can be deleted without us.
+        (Some(at), false) => Need::LetGo { uid: object.uid.clone(), finalizer_at: Some(at) },
+        _ => status(picture, key, policy),
+    }
+}
+
+fn status(picture: &Picture, key: &Key, policy: &PolicyEntry) -> Need {
+    let object = &policy.object;
+    let facts = PolicyFacts {
+        now: super::clock::now(),
+        generation: object.generation,
+        spec: object.spec.as_deref().map_err(String::as_str),
+        stored: &object.status,
+    };
+    let selector = object.spec.as_deref().ok().map(|spec| &spec.selector);
+    let in_namespace = picture.deployments_in(&key.namespace);
+    let selected = in_namespace.filter(|(_, d)| !d.projection.deleting).filter_map(|(name, deployment)| {
+        let value = deployment.projection.value();
+        if !ownership::selects(selector?, ownership::labels(&value)) {
+            return None;
+        }
+        let health = picture.healths.get(name).filter(|h| h.owner == deployment.uid);
+        let status = health.and_then(|h| h.status.as_deref().ok());
+        let owner = status.and_then(|s| s.policy.as_ref());
+        let compliant = status.and_then(|s| s.conditions.iter().find(|c| c.type_ == ConditionType::Compliant.as_str()));
+        Some(Selected {
+            name: &name.name,
+            owner: match owner {
+                Some(reference) if *reference.uid == *object.uid => Owner::This,
+                Some(reference) => Owner::Other(&reference.name),
+                None => Owner::NotYet,
+            },
+            compliant: compliant.map(|c| (c.status.as_str(), c.reason.as_str(), c.message.as_str())),
+        })
+    });
+    let status = summarize(&facts, selected);
+    if status == object.status {
+        return Need::Nothing;
+    }
+    let reason_of = |status: &HealthPolicyStatus| {
+        let accepted = status.conditions.iter().find(|c| c.type_ == ConditionType::Accepted.as_str());
+        accepted.map(|c| (c.reason.clone(), c.message.clone()))
+    };
+    let event = reason_of(&status)
+        .filter(|(reason, _)| {
+            reason == "PolicyInvalid" && reason_of(&object.status).is_none_or(|(before, _)| before != *reason)
+        })
+        .map(|(_, note)| Event { warning: true, reason: "PolicyInvalid", action: "Read", note });
+    Need::Status { uid: object.uid.clone(), status: Box::new(status), event }
+}

@@ -1,0 +1,339 @@
+//! The watches: one stream, one back-off and one health mark per kind, all feeding the picture and the queues.
+
+use std::collections::HashSet;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use jiff::SignedDuration;
+use kube::api::Api;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::{WatchStreamExt, utils::ResetTimerBackoff};
+use kube::{Resource, ResourceExt};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::metrics::Metrics;
+use super::policy_object::{PolicyObject, StoredPolicy};
+use super::readiness::Part;
+use super::slim::{SlimAutoscaler, SlimBudget, SlimDeployment, SlimPod, SlimReplicaSet};
+use super::world::{DeploymentEntry, HealthEntry, Key, Picture, PodEntry, PolicyEntry, Touched, World};
+use super::world::{parse_uid, parse_version};
+use crate::api::WorkloadHealth;
+
+/// A kind that the picture keeps.
+pub(crate) trait Watched: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static {
+    /// Objects per page of the first list: large objects in small pages keep the peak down.
+    const PAGE: u32 = 500;
+    /// Takes an object into the picture. `first` is true while the first list is read.
+    fn apply(self, picture: &mut Picture, context: Context) -> Vec<Touched>;
+    /// Takes it out again.
+    fn remove(id: &Id, picture: &mut Picture) -> Vec<Touched>;
+    /// Identities of all that the picture has of this kind.
+    fn known(picture: &Picture) -> Vec<Id>;
+}
+
+/// What an object is known by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Id {
+    Key(Key),
+    Uid(u128),
+}
+
+impl Id {
+    /// Whether an object that a list did not name is gone: one of another namespace is not.
+    fn is_in(&self, namespace: Option<&str>) -> bool {
+        match (self, namespace) {
+            (_, None) => true,
+            (Self::Key(key), Some(namespace)) => &*key.namespace == namespace,
+            // Uids do not tell their namespace: what is left over is harmless, for nothing leads to it.
+            (Self::Uid(_), Some(_)) => false,
+        }
+    }
+}
+
+/// Circumstances of a change.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context {
+    /// Whether the first list is being read: nothing is new then.
+    pub(crate) first_list: bool,
+    /// How long edits of a policy are collected.
+    pub(crate) coalesce: SignedDuration,
+}
+
+/// Where changes go.
+pub(crate) struct Sink {
+    pub(crate) world: Arc<World>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) touched: Box<dyn Fn(Touched) + Send + Sync>,
+    pub(crate) coalesce: SignedDuration,
+}
+
+/// Watches one kind for ever. `part` is ready once the first list is complete, and not while the watch fails.
+pub(crate) async fn watch<K: Watched>(api: Api<K>, sink: Arc<Sink>, part: Part, by_uid: bool, namespace: Option<String>) {
+    let kind = K::kind(&()).into_owned();
+    let config = watcher::Config::default().page_size(K::PAGE);
+    // Own back-off per watch: one that is denied must not slow the others down. 10 s at most, so that recovery after
+    // an outage is quick; reset after two quiet minutes.
+    let backoff = ResetTimerBackoff::new(
+        watcher::ExponentialBackoff::new(Duration::from_millis(500), Duration::from_secs(10), 2.0, true),
+        Duration::from_secs(120),
+    );
+    let mut events = std::pin::pin!(watcher(api, config).backoff(backoff));
+    let mut seen: Option<HashSet<Id>> = None;
+    let mut listed_once = false;
+    let mut failing = false;
+    while let Some(event) = events.next().await {
+        match event {
+            Err(error) => {
+                sink.metrics.watch_failed(&kind);
+                part.not_ready(&error.to_string());
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(kind, %error, "a watch failed, trying again");
+                }
+                continue;
+            }
+            Ok(Event::Init) => seen = Some(HashSet::new()),
+            Ok(Event::InitApply(object)) => {
+                let id = id_of(&object, by_uid);
+                apply(&sink, object, !listed_once);
+                if let Some(seen) = &mut seen {
+                    seen.insert(id);
+                }
+            }
+            Ok(Event::InitDone) => {
+                let seen = seen.take().unwrap_or_default();
+                let gone: Vec<Id> =
+                    sink.world.with(|picture| K::known(picture).into_iter().filter(|id| !seen.contains(id) && id.is_in(namespace.as_deref())).collect());
+                gone.iter().for_each(|id| remove::<K>(&sink, id));
+                listed_once = true;
+                part.ready();
+            }
+            Ok(Event::Apply(object)) => apply(&sink, object, false),
+            Ok(Event::Delete(object)) => remove::<K>(&sink, &id_of(&object, by_uid)),
+        }
+        if std::mem::take(&mut failing) {
+            tracing::info!(kind, "the watch is back");
+            if listed_once && seen.is_none() {
+                part.ready();
+            }
+        }
+    }
+}
+
+fn id_of<K: Resource>(object: &K, by_uid: bool) -> Id {
+    if by_uid {
+        Id::Uid(parse_uid(object.meta().uid.as_deref().unwrap_or_default()))
+    } else {
+        Id::Key(key_of(object))
+    }
+}
+
+fn key_of<K: Resource>(object: &K) -> Key {
+    Key::new(object.meta().namespace.as_deref().unwrap_or_default(), &object.name_any())
+}
+
+fn apply<K: Watched>(sink: &Sink, object: K, first_list: bool) {
+    let context = Context { first_list, coalesce: sink.coalesce };
+    let touched = sink.world.with(|picture| object.apply(picture, context));
+    touched.into_iter().for_each(&sink.touched);
+}
+
+fn remove<K: Watched>(sink: &Sink, id: &Id) {
+    let touched = sink.world.with(|picture| K::remove(id, picture));
+    touched.into_iter().for_each(&sink.touched);
+}
+
+impl Watched for StoredPolicy {
+    fn apply(self, picture: &mut Picture, context: Context) -> Vec<Touched> {
+        let key = key_of(&self);
+        let object = PolicyObject::from(self);
+        let before = picture.policies.get(&key);
+        if before.is_some_and(|b| b.object.version > object.version) {
+            return Vec::new();
+        }
+        let edited = before.is_none_or(|b| b.object.uid != object.uid || b.object.generation != object.generation);
+        let guarded = before.is_some_and(|b| b.object.finalizer_at.is_none()) && object.finalizer_at.is_some();
+        let left = before.is_none_or(|b| !b.object.deleting) && object.deleting;
+        let now = super::clock::now();
+        let coalesced_at = match before {
+            Some(before) if !edited => before.coalesced_at,
+            _ if context.first_list => now,
+            _ => now.saturating_add(context.coalesce).unwrap_or(now),
+        };
+        picture.policies.insert(key.clone(), PolicyEntry { object, coalesced_at });
+        if edited || left || guarded {
+            let not_before = (!left && coalesced_at > now).then_some(coalesced_at);
+            vec![Touched::Policy(key.clone()), Touched::Namespace { namespace: key.namespace, not_before }]
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn remove(id: &Id, picture: &mut Picture) -> Vec<Touched> {
+        let Id::Key(key) = id else { return Vec::new() };
+        picture.policies.remove(key);
+        vec![
+            Touched::Namespace { namespace: key.namespace.clone(), not_before: None },
+            Touched::Summaries(key.namespace.clone()),
+        ]
+    }
+
+    fn known(picture: &Picture) -> Vec<Id> {
+        picture.policies.keys().cloned().map(Id::Key).collect()
+    }
+}
+
+impl Watched for SlimDeployment {
+    const PAGE: u32 = 100;
+
+    fn apply(self, picture: &mut Picture, _: Context) -> Vec<Touched> {
+        let key = key_of(&self);
+        let version = parse_version(self.metadata.resource_version.as_deref());
+        let before = picture.deployments.get(&key);
+        if before.is_some_and(|b| b.version >= version && version > 0) {
+            return Vec::new();
+        }
+        let summary = before.is_none_or(|b| b.projection.generation != self.projection.generation);
+        let uid = self.metadata.uid.unwrap_or_default().into();
+        let namespace = key.namespace.clone();
+        picture.deployments.insert(key.clone(), DeploymentEntry { uid, version, projection: self.projection });
+        let mut touched = vec![Touched::Workload(key)];
+        if summary {
+            touched.push(Touched::Summaries(namespace));
+        }
+        touched
+    }
+
+    fn remove(id: &Id, picture: &mut Picture) -> Vec<Touched> {
+        let Id::Key(key) = id else { return Vec::new() };
+        if let Some(entry) = picture.deployments.remove(key) {
+            picture.forget_deployment(&entry.uid);
+        }
+        vec![Touched::Workload(key.clone()), Touched::Summaries(key.namespace.clone())]
+    }
+
+    fn known(picture: &Picture) -> Vec<Id> {
+        picture.deployments.keys().cloned().map(Id::Key).collect()
+    }
+}
+
+/// A WorkloadHealth as it is stored; its status may be one that this version cannot understand.
+#[derive(Resource, Clone, Debug, Deserialize)]
+#[resource(inherit = WorkloadHealth)]
+pub(crate) struct StoredHealth {
+    pub(crate) metadata: kube::api::ObjectMeta,
+    #[serde(default)]
+    spec: Value,
+    #[serde(default)]
+    status: Value,
+}
+
+impl StoredHealth {
+    /// The form that is kept.
+    pub(crate) fn into_entry(self) -> HealthEntry {
+        let owner = self.metadata.owner_references.iter().flatten().find(|o| o.controller == Some(true));
+        let status = if self.status.is_null() { Value::Object(serde_json::Map::new()) } else { self.status };
+        HealthEntry {
+            owner: owner.map(|o| o.uid.clone()).unwrap_or_default().into(),
+            uid: self.metadata.uid.unwrap_or_default().into(),
+            version: parse_version(self.metadata.resource_version.as_deref()),
+            spec: serde_json::from_value(self.spec).unwrap_or_default(),
+            status: serde_json::from_value(status).map(Box::new).map_err(|error| error.to_string()),
+        }
+    }
+}
+
+impl Watched for StoredHealth {
+    fn apply(self, picture: &mut Picture, _: Context) -> Vec<Touched> {
+        let key = key_of(&self);
+        let entry = self.into_entry();
+        if picture.healths.get(&key).is_some_and(|b| b.version >= entry.version && b.uid == entry.uid) {
+            return Vec::new();
+        }
+        picture.healths.insert(key.clone(), entry);
+        vec![Touched::Summaries(key.namespace.clone()), Touched::Workload(key)]
+    }
+
+    fn remove(id: &Id, picture: &mut Picture) -> Vec<Touched> {
+        let Id::Key(key) = id else { return Vec::new() };
+        picture.healths.remove(key);
+        vec![Touched::Workload(key.clone()), Touched::Summaries(key.namespace.clone())]
+    }
+
+    fn known(picture: &Picture) -> Vec<Id> {
+        picture.healths.keys().cloned().map(Id::Key).collect()
+    }
+}
+
+impl Watched for SlimReplicaSet {
+    fn apply(self, picture: &mut Picture, _: Context) -> Vec<Touched> {
+        if let Some(owner) = self.metadata.owner_references.iter().flatten().find(|o| o.kind == "Deployment") {
+            let uid = parse_uid(self.metadata.uid.as_deref().unwrap_or_default());
+            picture.replica_sets.insert(uid, parse_uid(&owner.uid));
+        }
+        Vec::new()
+    }
+
+    fn remove(id: &Id, picture: &mut Picture) -> Vec<Touched> {
+        if let Id::Uid(uid) = id {
+            picture.replica_sets.remove(uid);
+        }
+        Vec::new()
+    }
+
+    fn known(picture: &Picture) -> Vec<Id> {
+        picture.replica_sets.keys().copied().map(Id::Uid).collect()
+    }
+}
+
+impl Watched for SlimPod {
+    fn apply(self, picture: &mut Picture, _: Context) -> Vec<Touched> {
+        let Some(owner) = self.metadata.owner_references.iter().flatten().find(|o| o.kind == "ReplicaSet") else {
+            return Vec::new();
+        };
+        let entry = PodEntry { owner: parse_uid(&owner.uid), start_seconds: self.start_seconds() };
+        picture.pods.insert(parse_uid(self.metadata.uid.as_deref().unwrap_or_default()), entry);
+        picture.observe_start(&entry);
+        Vec::new()
+    }
+
+    fn remove(id: &Id, picture: &mut Picture) -> Vec<Touched> {
+        if let Id::Uid(uid) = id {
+            picture.pods.remove(uid);
+        }
+        Vec::new()
+    }
+
+    fn known(picture: &Picture) -> Vec<Id> {
+        picture.pods.keys().copied().map(Id::Uid).collect()
+    }
+}
+
+macro_rules! surroundings {
+    ($kind:ident, $field:ident) => {
+        impl Watched for $kind {
+            fn apply(self, picture: &mut Picture, _: Context) -> Vec<Touched> {
+                let key = key_of(&self);
+                let changed = picture.$field.get(&key) != Some(&self.spec);
+                picture.$field.insert(key.clone(), self.spec);
+                let namespace = key.namespace;
+                if changed { vec![Touched::Namespace { namespace, not_before: None }] } else { Vec::new() }
+            }
+
+            fn remove(id: &Id, picture: &mut Picture) -> Vec<Touched> {
+                let Id::Key(key) = id else { return Vec::new() };
+                picture.$field.remove(key);
+                vec![Touched::Namespace { namespace: key.namespace.clone(), not_before: None }]
+            }
+
+            fn known(picture: &Picture) -> Vec<Id> {
+                picture.$field.keys().cloned().map(Id::Key).collect()
+            }
+        }
+    };
+}
+surroundings!(SlimBudget, budgets);
+surroundings!(SlimAutoscaler, autoscalers);

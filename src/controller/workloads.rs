@@ -1,0 +1,175 @@
+//! One look at one Deployment: gather, decide, carry out.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::time::Instant;
+
+use super::carry_out::{CarryOut, Carried};
+use super::gather::{Gathered, gather};
+use super::memory::Memory;
+use super::metrics::Metrics;
+use super::queue::WorkQueue;
+use super::world::{Key, World};
+use super::writes::CallError;
+use crate::core::backoff;
+use crate::core::decide::{self, Action, Decision};
+use crate::core::deployment::RolloutProgress;
+
+/// Looks at Deployments.
+pub(crate) struct Workloads {
+    pub(crate) world: Arc<World>,
+    pub(crate) queue: Arc<WorkQueue<Key>>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) carry_out: CarryOut,
+}
+
+/// Most decisions of one look: name a rival, leave out what the server drops, take in a refusal, then act.
+const MOST_DECISIONS: usize = 6;
+
+impl Workloads {
+    /// Works off the queue until it is closed. A panic is caught: it concerns one Deployment, not the process.
+    pub(crate) async fn work(self: Arc<Self>) {
+        while let Some(key) = self.queue.next().await {
+            let started = Instant::now();
+            let look = AssertUnwindSafe(self.look(&key)).catch_unwind();
+            match look.await {
+                Ok(Ok((reason, again))) => {
+                    self.memory.succeeded(&key);
+                    self.metrics.reconciled(reason, started.elapsed());
+                    if let Some(again) = again {
+                        self.queue.add_after(key.clone(), again);
+                    }
+                }
+                Ok(Err(error)) => self.retry(&key, &error, started.elapsed()),
+                Err(_) => {
+                    self.metrics.panicked();
+                    self.metrics.reconciled("Panic", started.elapsed());
+                    let wait = self.memory.failed(&key, backoff::PERMANENT);
+                    tracing::error!(workload = %key, ?wait, "a bug: looking at this Deployment panicked");
+                    self.queue.add_after(key.clone(), wait);
+                }
+            }
+            self.queue.done(&key);
+            self.metrics.set_queued(self.queue.len());
+        }
+    }
+
+    fn retry(&self, key: &Key, error: &CallError, took: Duration) {
+        self.metrics.reconciled("Error", took);
+        if let CallError::NotLeader = error {
+            return; // whoever leads next looks at everything
+        }
+        let mut wait = self.memory.failed(key, backoff::TRANSIENT);
+        if let CallError::Unavailable { retry_after: Some(at_least), .. } = error {
+            wait = wait.max(*at_least);
+        }
+        // A conflict is the ordinary way to learn that the picture was old.
+        if let CallError::Conflict(_) = error {
+            tracing::debug!(workload = %key, %error, ?wait, "looking again");
+        } else {
+            tracing::warn!(workload = %key, %error, ?wait, "trying again");
+        }
+        self.queue.add_after(key.clone(), wait);
+    }
+
+    /// One look. Answers with its reason, and when to look again.
+    async fn look(&self, key: &Key) -> Result<(&'static str, Option<Duration>), CallError> {
+        let Some(mut gathered) = self.world.with(|picture| gather(picture, key)) else {
+            self.forget(key);
+            return Ok(("Gone", None));
+        };
+        self.mind_rolling(key, &gathered);
+        if let Some(error) = &gathered.unreadable {
+            tracing::error!(workload = %key, error, "its WorkloadHealth cannot be understood; nothing is touched");
+            return Ok(("MemoryInvalid", None));
+        }
+        gathered.slot_free = self.memory.slot_free(key);
+        gathered.refusal = self.memory.refusal(key);
+        for _ in 0..MOST_DECISIONS {
+            let observed = gathered.observed();
+            let decision = decide::decide(&observed);
+            match &decision.action {
+                Action::None => {
+                    self.carry_out.remember(key, &gathered, &decision).await?;
+                    return Ok(self.settle(key, &gathered, &decision));
+                }
+                Action::NameRival => {
+                    gathered.rival = Some(self.carry_out.name_rival(key).await?);
+                }
+                Action::Forget => {
+                    self.carry_out.forget(key, &gathered).await?;
+                    return Ok(self.settle(key, &gathered, &decision));
+                }
+                Action::Write(plan) => {
+                    let plan = plan.clone();
+                    if plan.restarts_pods() && !self.memory.take_slot(key) {
+                        gathered.slot_free = false;
+                        continue;
+                    }
+                    match self.carry_out.write(key, &gathered, &decision, &plan).await {
+                        Ok(Carried::Written { after, generation }) => {
+                            self.memory.write_landed(key, generation);
+                            return Ok(self.settle(key, &gathered, &after));
+                        }
+                        Ok(Carried::Refused(finding)) => {
+                            self.memory.release_slot(key);
+                            gathered.refusal = Some(self.memory.refused(key, plan.hash(), finding));
+                        }
+                        Ok(Carried::Dropped(health)) => {
+                            self.memory.release_slot(key);
+                            gathered.health = Some(health);
+                        }
+                        Err(error) => {
+                            // The write may have landed without an answer: the next event tells.
+                            self.memory.release_slot(key);
+                            return Err(error);
+                        }
+                    }
+                }
+            }
+        }
+        tracing::error!(workload = %key, "a bug: no decision was reached");
+        Ok(("Undecided", Some(backoff::PERMANENT.first)))
+    }
+
+    /// Ends a look: its reason, and when the next one is due.
+    fn settle(&self, key: &Key, gathered: &Gathered, decision: &Decision) -> (&'static str, Option<Duration>) {
+        let reason = decision.outcome.reason();
+        let waits_for_turn = reason == "WaitingForTurn";
+        self.memory.set_waiting(key, waits_for_turn);
+        if !waits_for_turn && gathered.deployment.rollout != RolloutProgress::Moving {
+            self.wake(self.memory.next_waiting());
+        }
+        let again = decision.look_again.and_then(|wait| Duration::try_from(wait).ok());
+        let retry = matches!(decision.outcome, decide::Outcome::Refused { .. })
+            .then(|| self.memory.refusal_retry(key))
+            .flatten();
+        (reason, again.or(retry))
+    }
+
+    /// Keeps count of the Deployments that roll because of us.
+    fn mind_rolling(&self, key: &Key, gathered: &Gathered) {
+        let written = gathered.health.as_ref().and_then(|h| h.last_write.as_ref()).map(|w| w.generation);
+        let ours = written == Some(gathered.deployment.generation);
+        let moving = gathered.deployment.rollout == RolloutProgress::Moving;
+        if ours && moving {
+            self.memory.adopt_slot(key, gathered.deployment.generation);
+        } else if !moving && self.memory.settled(key, gathered.deployment.generation) {
+            self.wake(self.memory.next_waiting());
+        }
+        self.metrics.set_rolling(self.memory.rolling());
+    }
+
+    fn forget(&self, key: &Key) {
+        self.memory.forget(key);
+        self.wake(self.memory.next_waiting());
+    }
+
+    fn wake(&self, keys: Vec<Key>) {
+        keys.into_iter().for_each(|key| self.queue.add(key));
+    }
+}

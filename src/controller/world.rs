@@ -1,0 +1,182 @@
+//! What the watches have seen: one picture of the cluster, kept small, behind one short lock.
+//!
+//! Never talks to the API server, never decides. Each change answers with the keys that may have to be looked at.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::policy_object::PolicyObject;
+use crate::api::{WorkloadHealthSpec, WorkloadHealthStatus};
+use crate::core::deployment::Projection;
+
+/// Namespace and name of an object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key {
+    pub(crate) namespace: Arc<str>,
+    pub(crate) name: Arc<str>,
+}
+
+impl Key {
+    pub(crate) fn new(namespace: &str, name: &str) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// What may have to be looked at after a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Touched {
+    /// One Deployment.
+    Workload(Key),
+    /// All Deployments of a namespace and its policies, not before some time.
+    Namespace { namespace: Arc<str>, not_before: Option<Timestamp> },
+    /// One policy.
+    Policy(Key),
+    /// The summaries of a namespace's policies.
+    Summaries(Arc<str>),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct DeploymentEntry {
+    pub(crate) uid: Box<str>,
+    pub(crate) version: u64,
+    pub(crate) projection: Projection,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct HealthEntry {
+    pub(crate) uid: Box<str>,
+    pub(crate) version: u64,
+    /// Uid of the Deployment that owns it.
+    pub(crate) owner: Box<str>,
+    #[allow(dead_code)] // read by the rollout gate
+    pub(crate) spec: WorkloadHealthSpec,
+    /// `Err` when the stored status cannot be understood: then nothing is decided, for nothing may be lost.
+    pub(crate) status: Result<Box<WorkloadHealthStatus>, String>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct PolicyEntry {
+    pub(crate) object: PolicyObject,
+    /// When its last edit may be acted on.
+    pub(crate) coalesced_at: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PodEntry {
+    pub(crate) owner: u128,
+    pub(crate) start_seconds: Option<u32>,
+}
+
+/// The picture. Take it with [`World::read`] and [`World::write`], for a short time and never across an `await`.
+#[derive(Default)]
+pub(crate) struct Picture {
+    pub(crate) policies: BTreeMap<Key, PolicyEntry>,
+    pub(crate) deployments: BTreeMap<Key, DeploymentEntry>,
+    pub(crate) healths: HashMap<Key, HealthEntry>,
+    /// ReplicaSet uid -> Deployment uid.
+    pub(crate) replica_sets: HashMap<u128, u128>,
+    pub(crate) pods: HashMap<u128, PodEntry>,
+    /// Deployment uid -> longest start seen, in seconds.
+    pub(crate) longest_start: HashMap<u128, u32>,
+    pub(crate) budgets: BTreeMap<Key, Value>,
+    pub(crate) autoscalers: BTreeMap<Key, Value>,
+}
+
+/// The picture, shared.
+#[derive(Default)]
+pub(crate) struct World(Mutex<Picture>);
+
+impl World {
+    /// Works on the picture under its lock.
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut Picture) -> R) -> R {
+        // A poisoned lock only means that another thread panicked between two consistent states.
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Picture {
+    /// All Deployments of a namespace.
+    pub(crate) fn deployments_in<'a>(
+        &'a self,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = (&'a Key, &'a DeploymentEntry)> {
+        let from = Key::new(namespace, "");
+        self.deployments.range(from..).take_while(move |(key, _)| &*key.namespace == namespace)
+    }
+
+    /// All policies of a namespace.
+    pub(crate) fn policies_in<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = (&'a Key, &'a PolicyEntry)> {
+        let from = Key::new(namespace, "");
+        self.policies.range(from..).take_while(move |(key, _)| &*key.namespace == namespace)
+    }
+
+    /// Remembers how long a Deployment's pods took to become ready.
+    pub(crate) fn observe_start(&mut self, pod: &PodEntry) {
+        let (Some(seconds), Some(deployment)) = (pod.start_seconds, self.replica_sets.get(&pod.owner)) else { return };
+        let longest = self.longest_start.entry(*deployment).or_default();
+        *longest = seconds.max(*longest);
+    }
+
+    /// Drops what belonged to objects that are gone.
+    pub(crate) fn forget_deployment(&mut self, uid: &str) {
+        let uid = parse_uid(uid);
+        self.longest_start.remove(&uid);
+    }
+
+    /// Namespaces that have a policy.
+    pub(crate) fn governed_namespaces(&self) -> HashSet<Arc<str>> {
+        self.policies.keys().map(|key| key.namespace.clone()).collect()
+    }
+}
+
+/// A uid as a number: 16 bytes instead of a string of 36 with its own allocation. Uids of other shapes are hashed.
+pub(crate) fn parse_uid(uid: &str) -> u128 {
+    let hex: String = uid.chars().filter(|c| *c != '-').collect();
+    u128::from_str_radix(&hex, 16).unwrap_or_else(|_| {
+        // FNV-1a, 128 bit.
+        uid.bytes().fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, |hash, byte| {
+            (hash ^ u128::from(byte)).wrapping_mul(0x0100_0000_0000_0000_0000_013b)
+        })
+    })
+}
+
+/// A resourceVersion as a number (KEP-5504: they are comparable); 0 when it is none.
+pub(crate) fn parse_version(version: Option<&str>) -> u64 {
+    version.and_then(|v| v.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uids_keep_their_identity() {
+        let uid = "0b9a5c2e-6a5e-4d3f-9f6e-2f0a3c1d5e7f";
+        assert_eq!(parse_uid(uid), 0x0b9a_5c2e_6a5e_4d3f_9f6e_2f0a_3c1d_5e7f);
+        assert_ne!(parse_uid("not-a-uid"), parse_uid("not-a-uie"));
+    }
+
+    #[test]
+    fn objects_of_one_namespace_are_found_and_no_others() {
+        let mut picture = Picture::default();
+        for (namespace, name) in [("a", "x"), ("ab", "y"), ("b", "z"), ("a", "w")] {
+            let entry = DeploymentEntry {
+                uid: "".into(),
+                version: 0,
+                projection: crate::core::deployment::project(&Value::Null),
+            };
+            picture.deployments.insert(Key::new(namespace, name), entry);
+        }
+        let names: Vec<_> = picture.deployments_in("a").map(|(key, _)| key.name.to_string()).collect();
+        assert_eq!(names, ["w", "x"]);
+    }
+}

@@ -1,0 +1,130 @@
+//! The status of a WorkloadHealth that follows from a decision. A status that says the same as the stored one is equal
+//! to it, times included, so that it is not written again.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{Observed, Outcome, PolicyView, contention, template_of};
+use crate::api::conditions::{ConditionStatus, ConditionType, Verdict, merge_conditions};
+use crate::api::workload_health::{GateStatus, HeldField, LastWrite, PolicyReference};
+use crate::api::{Mode, WorkloadHealthStatus};
+use crate::core::deployment::Projection;
+use crate::core::plan::Plan;
+
+/// Reason of everything that is stored and validated, but not yet acted on.
+pub(crate) const NOT_IMPLEMENTED: &str = "NotImplemented";
+
+/// Status of a Deployment that is planned for.
+pub(super) fn planned(
+    observed: &Observed<'_>,
+    owner: PolicyView<'_>,
+    plan: &Plan,
+    outcome: &Outcome,
+    ledger: Vec<HeldField>,
+) -> WorkloadHealthStatus {
+    let mut status = base(observed, owner, outcome);
+    let shown = plan.to_status();
+    status.plan = (!shown.changes.is_empty() || !shown.findings.is_empty()).then_some(shown);
+    status.timings.clone_from(&plan.timings);
+    status.held_fields = ledger;
+    if matches!(outcome, Outcome::InSync) {
+        status.contention = contention::while_in_sync(status.contention.as_ref(), observed.now);
+    }
+    status
+}
+
+/// Status of a Deployment that is left alone: what was known of it stays.
+pub(super) fn untouched(observed: &Observed<'_>, owner: PolicyView<'_>, outcome: &Outcome) -> WorkloadHealthStatus {
+    let mut status = base(observed, owner, outcome);
+    if let Some(before) = observed.health {
+        status.held_fields.clone_from(&before.held_fields);
+        status.plan.clone_from(&before.plan);
+        status.timings.clone_from(&before.timings);
+    }
+    status
+}
+
+/// The status with another ledger.
+pub(super) fn with_ledger(mut status: WorkloadHealthStatus, ledger: &[HeldField]) -> WorkloadHealthStatus {
+    status.held_fields = ledger.to_vec();
+    status
+}
+
+/// What is remembered right after a write.
+pub(super) fn after_write(
+    observed: &Observed<'_>,
+    plan: &Plan,
+    stored: &Projection,
+    dropped: Vec<HeldField>,
+) -> WorkloadHealthStatus {
+    let mut status = observed.health.cloned().unwrap_or_default();
+    let fields = plan.changes.iter().map(|change| change.slot_name()).take(64).collect();
+    status.last_write = Some(LastWrite { time: Time(observed.now), generation: stored.generation, fields });
+    status.held_fields = plan.held.iter().filter(|h| !dropped.iter().any(|d| same_slot(h, d))).cloned().collect();
+    remember_unsupported(&mut status, dropped);
+    status
+}
+
+/// Adds values that the server did not store; the newest of a field counts.
+pub(super) fn remember_unsupported(status: &mut WorkloadHealthStatus, dropped: Vec<HeldField>) {
+    for field in dropped {
+        status.unsupported.retain(|u| !same_slot(u, &field));
+        status.unsupported.push(field);
+    }
+    let excess = status.unsupported.len().saturating_sub(64);
+    status.unsupported.drain(..excess);
+}
+
+fn same_slot(a: &HeldField, b: &HeldField) -> bool {
+    a.container == b.container && a.field == b.field
+}
+
+fn base(observed: &Observed<'_>, owner: PolicyView<'_>, outcome: &Outcome) -> WorkloadHealthStatus {
+    let before = observed.health.cloned().unwrap_or_default();
+    let generation = observed.deployment.generation;
+    let verdicts = verdicts(observed, outcome);
+    WorkloadHealthStatus {
+        observed_generation: Some(generation),
+        conditions: merge_conditions(&before.conditions, &verdicts, generation, observed.now),
+        policy: Some(PolicyReference {
+            name: owner.name.into(),
+            uid: owner.uid.into(),
+            generation: owner.generation,
+            mode: owner.spec.map_or(Mode::Suspended, |spec| spec.mode),
+        }),
+        template: Some(template_of(observed.deployment)),
+        plan: None,
+        timings: Vec::new(),
+        held_fields: Vec::new(),
+        unsupported: before.unsupported,
+        last_write: before.last_write,
+        contention: before.contention,
+        gate: Some(GateStatus {
+            state: "NotGated".into(),
+            reason: NOT_IMPLEMENTED.into(),
+            message: "This version of the operator does not gate rollouts yet.".into(),
+        }),
+        availability: None,
+    }
+}
+
+fn verdicts(observed: &Observed<'_>, outcome: &Outcome) -> Vec<Verdict> {
+    let mut compliant = outcome.compliant();
+    if !observed.weaker.is_empty() {
+        let names = observed.weaker.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = observed.weaker.len().saturating_sub(3);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        compliant.message.push_str(&format!(" Weaker policies that select it too: {names}{more}."));
+    }
+    let not_yet = |type_, what: &str| {
+        let message = format!("{what} by this version of the operator.");
+        Verdict::new(type_, ConditionStatus::Unknown, NOT_IMPLEMENTED, message)
+    };
+    let ready = Verdict { type_: ConditionType::Ready, ..compliant.clone() };
+    vec![
+        compliant,
+        not_yet(ConditionType::RolloutHealthy, "Rollouts are not gated yet"),
+        not_yet(ConditionType::Available, "Availability is not measured yet"),
+        not_yet(ConditionType::WithinBudget, "The error budget is not measured yet"),
+        ready,
+    ]
+}

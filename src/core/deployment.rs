@@ -1,0 +1,173 @@
+//! A Deployment, reduced to what decisions read. The rest of the template is only hashed.
+
+use serde_json::{Map, Value};
+
+use super::canonical;
+use crate::api::{DEFAULT_CONTAINER_ANNOTATION, MARKER_ANNOTATION};
+
+/// What is kept of a Deployment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Projection {
+    /// The object without the parts that planning never reads, as compact JSON (a parsed `Value` costs five times as
+    /// much). Array positions are kept, so that paths stay valid.
+    pub json: Box<str>,
+    /// Hash of the whole pod template.
+    pub template_hash: Box<str>,
+    /// Hash of the template without the fields that a policy can set.
+    pub app_hash: Box<str>,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// Where its rollout stands.
+    pub rollout: RolloutProgress,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+}
+
+/// Where a rollout stands, as far as it matters for writing to the template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RolloutProgress {
+    /// All replicas run the current template and are available, or none are wanted.
+    Settled,
+    /// Pods are being replaced.
+    Moving,
+    /// The Deployment controller gave up waiting (ProgressDeadlineExceeded): a write may help and cannot hurt more.
+    Stuck,
+    /// Paused.
+    Paused,
+}
+
+impl Projection {
+    /// The kept part as a value; an empty object if it cannot be parsed, which cannot happen for what `project` made.
+    pub fn value(&self) -> Value {
+        serde_json::from_str(&self.json).unwrap_or_else(|_| Value::Object(Map::new()))
+    }
+}
+
+/// Reduces a Deployment. Total: anything that is missing is left out.
+pub fn project(raw: &Value) -> Projection {
+    let empty = Value::Null;
+    let template = raw.pointer("/spec/template").unwrap_or(&empty);
+    Projection {
+        json: projected(raw).to_string().into_boxed_str(),
+        template_hash: canonical::template_hash(template).into_boxed_str(),
+        app_hash: canonical::app_hash(template).into_boxed_str(),
+        generation: raw.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0),
+        rollout: rollout_progress(raw),
+        deleting: raw.pointer("/metadata/deletionTimestamp").is_some(),
+    }
+}
+
+fn projected(raw: &Value) -> Value {
+    let template = |path: &str| raw.pointer(&format!("/spec/template{path}"));
+    let mut spec = pick(
+        raw.get("spec"),
+        &["replicas", "minReadySeconds", "progressDeadlineSeconds", "strategy", "paused", "revisionHistoryLimit"],
+    );
+    let mut pod_meta = pick(template("/metadata"), &["labels"]);
+    insert_annotation(&mut pod_meta, template("/metadata"), DEFAULT_CONTAINER_ANNOTATION);
+    let mut pod = pick(
+        template("/spec"),
+        &["terminationGracePeriodSeconds", "readinessGates", "hostNetwork", "os", "restartPolicy"],
+    );
+    for list in ["containers", "initContainers"] {
+        if let Some(containers) = template("/spec").and_then(|s| s.get(list)).and_then(Value::as_array) {
+            let kept = containers.iter().map(|c| Value::Object(pick(Some(c), CONTAINER_FIELDS))).collect();
+            pod.insert(list.into(), Value::Array(kept));
+        }
+    }
+    let mut template = Map::new();
+    template.insert("metadata".into(), Value::Object(pod_meta));
+    template.insert("spec".into(), Value::Object(pod));
+    spec.insert("template".into(), Value::Object(template));
+
+    let mut metadata =
+        pick(raw.get("metadata"), &["name", "namespace", "uid", "labels", "generation", "creationTimestamp"]);
+    insert_annotation(&mut metadata, raw.get("metadata"), MARKER_ANNOTATION);
+    let mut object = Map::new();
+    object.insert("metadata".into(), Value::Object(metadata));
+    object.insert("spec".into(), Value::Object(spec));
+    Value::Object(object)
+}
+
+/// Fields of a container that planning or linting reads.
+const CONTAINER_FIELDS: &[&str] =
+    &["name", "ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "restartPolicy"];
+
+fn pick(object: Option<&Value>, fields: &[&str]) -> Map<String, Value> {
+    let get = |field: &&str| Some(((*field).to_owned(), object?.get(*field)?.clone()));
+    fields.iter().filter_map(get).collect()
+}
+
+/// Keeps one annotation. The map itself is kept even when it loses all its keys: a JSON Patch has to know whether it
+/// must create it.
+fn insert_annotation(into: &mut Map<String, Value>, metadata: Option<&Value>, key: &str) {
+    if let Some(annotations) = metadata.and_then(|m| m.get("annotations")).filter(|a| a.is_object()) {
+        into.insert("annotations".into(), Value::Object(pick(Some(annotations), &[key])));
+    }
+}
+
+/// Reads the rollout's progress from spec and status (`kubernetes-semantics` 3.2, 3.3).
+fn rollout_progress(raw: &Value) -> RolloutProgress {
+    let number = |path: &str| raw.pointer(path).and_then(Value::as_i64);
+    if raw.pointer("/spec/paused").and_then(Value::as_bool) == Some(true) {
+        return RolloutProgress::Paused;
+    }
+    let wanted = number("/spec/replicas").unwrap_or(1);
+    let observed = number("/status/observedGeneration").unwrap_or(0) >= number("/metadata/generation").unwrap_or(0);
+    let complete = ["replicas", "updatedReplicas", "availableReplicas"]
+        .iter()
+        .all(|field| number(&format!("/status/{field}")).unwrap_or(0) == wanted);
+    if observed && complete {
+        return RolloutProgress::Settled;
+    }
+    let given_up = raw
+        .pointer("/status/conditions")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .any(|c| c["type"] == "Progressing" && c["reason"] == "ProgressDeadlineExceeded");
+    if observed && given_up { RolloutProgress::Stuck } else { RolloutProgress::Moving }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_planning_never_reads_is_not_kept() {
+        let raw = json!({
+            "metadata": {"name": "web", "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "SECRET"},
+                         "managedFields": [{"manager": "SECRET"}]},
+            "spec": {"template": {"metadata": {"annotations": {"x": "SECRET"}}, "spec": {
+                "volumes": [{"name": "SECRET"}],
+                "containers": [{"name": "app", "image": "SECRET", "env": [{"name": "SECRET"}], "command": ["SECRET"],
+                                "livenessProbe": {"grpc": {"port": 1, "mode": "TLS"}}}]}}}
+        });
+        let kept = project(&raw);
+        assert!(!kept.json.contains("SECRET"), "{}", kept.json);
+        assert!(kept.json.contains(r#""mode":"TLS""#), "fields of newer servers inside a probe survive");
+        assert_eq!(kept.value()["metadata"]["annotations"], json!({}), "the map exists, so a patch must not create it");
+    }
+
+    #[test]
+    fn a_rollout_is_settled_only_when_the_status_speaks_of_this_generation() {
+        let with = |generation: i64, observed: i64, updated: i64, reason: &str, paused: bool| {
+            rollout_progress(&json!({
+                "metadata": {"generation": generation},
+                "spec": {"replicas": 3, "paused": paused},
+                "status": {"observedGeneration": observed, "replicas": 3, "updatedReplicas": updated,
+                           "availableReplicas": 3, "conditions": [{"type": "Progressing", "reason": reason}]}
+            }))
+        };
+        assert_eq!(with(2, 2, 3, "NewReplicaSetAvailable", false), RolloutProgress::Settled);
+        assert_eq!(with(3, 2, 3, "NewReplicaSetAvailable", false), RolloutProgress::Moving);
+        assert_eq!(with(2, 2, 1, "ReplicaSetUpdated", false), RolloutProgress::Moving);
+        assert_eq!(with(2, 2, 1, "ProgressDeadlineExceeded", false), RolloutProgress::Stuck);
+        assert_eq!(with(3, 2, 1, "ProgressDeadlineExceeded", false), RolloutProgress::Moving, "stale");
+        assert_eq!(with(2, 2, 1, "DeploymentPaused", true), RolloutProgress::Paused);
+        let none = json!({"metadata": {"generation": 1}, "spec": {"replicas": 0}, "status": {"observedGeneration": 1}});
+        assert_eq!(rollout_progress(&none), RolloutProgress::Settled);
+    }
+}

@@ -1,0 +1,204 @@
+//! What a policy's status says of all its Deployments: counts and one telling example, never a list.
+
+use jiff::Timestamp;
+
+use super::decide::NOT_IMPLEMENTED;
+use crate::api::conditions::{ConditionStatus, ConditionType, Verdict, merge_conditions};
+use crate::api::policy_status::WorkloadCounts;
+use crate::api::{HealthPolicySpec, HealthPolicyStatus, Mode};
+
+/// One Deployment that the policy selects.
+#[derive(Clone, Copy, Debug)]
+pub struct Selected<'a> {
+    /// Name of the Deployment.
+    pub name: &'a str,
+    /// The policy that owns it, by its WorkloadHealth: this one, another one, or none yet.
+    pub owner: Owner<'a>,
+    /// Its condition `Compliant`: status, reason, message.
+    pub compliant: Option<(&'a str, &'a str, &'a str)>,
+}
+
+/// Who owns a Deployment that the policy selects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner<'a> {
+    /// This policy.
+    This,
+    /// A stronger one.
+    Other(&'a str),
+    /// Not looked at yet.
+    NotYet,
+}
+
+/// What is known of a policy.
+#[derive(Clone, Copy, Debug)]
+pub struct PolicyFacts<'a> {
+    /// Now.
+    pub now: Timestamp,
+    /// Generation of the spec.
+    pub generation: i64,
+    /// The spec, or why it cannot be understood.
+    pub spec: Result<&'a HealthPolicySpec, &'a str>,
+    /// The stored status.
+    pub stored: &'a HealthPolicyStatus,
+}
+
+/// Sums up. A status that says the same as the stored one is equal to it.
+pub fn summarize<'a>(facts: &PolicyFacts<'_>, selected: impl Iterator<Item = Selected<'a>>) -> HealthPolicyStatus {
+    let mut counts = WorkloadCounts::default();
+    let (mut example, mut conflict): (Option<Selected<'_>>, Option<Selected<'_>>) = (None, None);
+    for one in selected {
+        counts.matched = counts.matched.saturating_add(1);
+        match one.owner {
+            Owner::NotYet => {}
+            Owner::Other(_) => {
+                counts.conflicting = counts.conflicting.saturating_add(1);
+                conflict = conflict.or(Some(one));
+            }
+            Owner::This => {
+                counts.governed = counts.governed.saturating_add(1);
+                counts.not_gated = counts.not_gated.saturating_add(1);
+                match one.compliant {
+                    Some(("True", ..)) => counts.compliant = counts.compliant.saturating_add(1),
+                    state => {
+                        counts.drifted = counts.drifted.saturating_add(1);
+                        if state.is_some_and(|(_, reason, _)| reason == "Contended") {
+                            counts.contended = counts.contended.saturating_add(1);
+                        }
+                        example = more_telling(example, one);
+                    }
+                }
+            }
+        }
+    }
+    let verdicts = match facts.spec {
+        Err(error) => invalid(error),
+        Ok(spec) => valid(spec, &counts, example, conflict),
+    };
+    HealthPolicyStatus {
+        observed_generation: Some(facts.generation),
+        conditions: merge_conditions(&facts.stored.conditions, &verdicts, facts.generation, facts.now),
+        workloads: Some(counts),
+        availability: None,
+    }
+}
+
+/// Waiting and writing pass by themselves; anything else is more worth telling.
+fn more_telling<'a>(known: Option<Selected<'a>>, new: Selected<'a>) -> Option<Selected<'a>> {
+    let passes = |one: &Selected<'_>| {
+        let reason = one.compliant.map_or("", |(_, reason, _)| reason);
+        ["", "Enforcing", "Coalescing", "WaitingForRollout", "WaitingForTurn", "Planned"].contains(&reason)
+    };
+    match known {
+        Some(known) if passes(&known) && !passes(&new) => Some(new),
+        Some(known) => Some(known),
+        None => Some(new),
+    }
+}
+
+fn invalid(error: &str) -> Vec<Verdict> {
+    let message =
+        format!("The stored policy cannot be understood, and nothing is touched until it is corrected: {error}");
+    let of = |type_, status| Verdict::new(type_, status, "PolicyInvalid", message.clone());
+    vec![
+        of(ConditionType::Accepted, ConditionStatus::False),
+        of(ConditionType::Enforced, ConditionStatus::Unknown),
+        of(ConditionType::Ready, ConditionStatus::False),
+    ]
+}
+
+fn valid(
+    spec: &HealthPolicySpec,
+    counts: &WorkloadCounts,
+    example: Option<Selected<'_>>,
+    conflict: Option<Selected<'_>>,
+) -> Vec<Verdict> {
+    let conflict = conflict.map(|one| match one.owner {
+        Owner::Other(policy) => format!(" {} selected here: owned by stronger policies, {} by {policy}.",
+            of_those(counts.conflicting), one.name),
+        _ => String::new(),
+    });
+    let conflict = conflict.unwrap_or_default();
+    let accepted = Verdict::new(
+        ConditionType::Accepted,
+        ConditionStatus::True,
+        "Accepted",
+        format!("The policy is understood.{conflict}"),
+    );
+    let mut enforced = enforced(spec, counts, example);
+    enforced.message.push_str(&conflict);
+    // An audit and a suspension do what they say: they are ready as soon as they are understood.
+    let is_ready = spec.mode != Mode::Enforce || enforced.status == ConditionStatus::True || counts.matched == 0;
+    let ready_status = if is_ready { ConditionStatus::True } else { ConditionStatus::False };
+    let ready = Verdict::new(ConditionType::Ready, ready_status, enforced.reason, enforced.message.clone());
+    let mut verdicts = vec![accepted, enforced];
+    if spec.rollout.is_some() {
+        verdicts.push(not_implemented(ConditionType::RolloutGated, "rollout", "rollouts are not gated"));
+    }
+    if spec.availability.is_some() {
+        let what = "availability is not measured";
+        verdicts.push(not_implemented(ConditionType::AvailabilityMeasured, "availability", what));
+    }
+    verdicts.push(ready);
+    verdicts
+}
+
+fn enforced(spec: &HealthPolicySpec, counts: &WorkloadCounts, example: Option<Selected<'_>>) -> Verdict {
+    let verdict = |status, reason, message: String| Verdict::new(ConditionType::Enforced, status, reason, message);
+    let told = example.map(|one| {
+        let message = one.compliant.map_or("not looked at yet", |(_, _, message)| message);
+        format!(" {}: {message}", one.name)
+    });
+    let told = told.unwrap_or_default();
+    let of = deployments(counts.governed);
+    match spec.mode {
+        _ if counts.matched == 0 => {
+            let message = "The selector matches no Deployment in this namespace.";
+            verdict(ConditionStatus::Unknown, "NothingSelected", message.into())
+        }
+        Mode::Suspended => verdict(ConditionStatus::False, "Suspended", format!("Suspended: {of} left as they are.")),
+        Mode::Audit if counts.drifted == 0 => {
+            verdict(ConditionStatus::False, "Audit", format!("Audit only: enforcing would change none of {of}."))
+        }
+        Mode::Audit => {
+            let message = format!("Audit only: {} of {of} would change.{told}", counts.drifted);
+            verdict(ConditionStatus::False, "Audit", message)
+        }
+        Mode::Enforce if counts.governed == 0 && counts.conflicting > 0 => {
+            verdict(ConditionStatus::False, "Conflict", "Every selected Deployment is owned by a stronger policy.".into())
+        }
+        Mode::Enforce if counts.governed == 0 => {
+            verdict(ConditionStatus::False, "Progressing", "The selected Deployments are being looked at.".into())
+        }
+        Mode::Enforce if counts.drifted == 0 => {
+            verdict(ConditionStatus::True, "AllCompliant", format!("All of {of} carry what the policy asks for."))
+        }
+        Mode::Enforce => {
+            let message = format!("{} of {of} carry what the policy asks for.{told}", counts.compliant);
+            let reason = example.and_then(|one| one.compliant).map_or("Progressing", |(_, reason, _)| kept(reason));
+            verdict(ConditionStatus::False, reason, message)
+        }
+    }
+}
+
+/// A stored reason as one of the fixed set.
+fn kept(reason: &str) -> &'static str {
+    match reason {
+        "Contended" => "Contended",
+        "Enforcing" | "Coalescing" | "WaitingForRollout" | "WaitingForTurn" | "Planned" => "Progressing",
+        _ => "NotCompliant",
+    }
+}
+
+fn not_implemented(type_: ConditionType, section: &str, consequence: &str) -> Verdict {
+    let message =
+        format!("spec.{section} is stored and validated, but this version does not act on it yet: {consequence}.");
+    Verdict::new(type_, ConditionStatus::False, NOT_IMPLEMENTED, message)
+}
+
+fn deployments(count: i32) -> String {
+    if count == 1 { "1 Deployment".into() } else { format!("{count} Deployments") }
+}
+
+fn of_those(count: i32) -> String {
+    if count == 1 { "1 Deployment is".into() } else { format!("{count} Deployments are") }
+}
