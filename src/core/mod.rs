@@ -10,4 +10,5 @@ pub mod managers;
 pub mod ownership;
 pub mod plan;
 pub mod policy_summary;
+pub mod selector;
 pub mod validate;

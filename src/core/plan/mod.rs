@@ -1,1 +1,391 @@
-//! Policy + Deployment -> plan.
+//! Policy + Deployment -> plan: what to change, what to tell, and what follows for the timings.
+//!
+//! Works on raw JSON and writes by JSON Patch, so that fields which this version does not know survive wherever they
+//! are. A plan is total: a mistake of a user becomes a [`Finding`], never an error. It is deterministic: same input,
+//! same bytes. And it converges: a second plan on the result is empty.
+//!
+//! Reading order: [`field`] (what can be set), `targets` (which containers), `wants` (which values), `settle` (keep,
+//! fill, replace or give back), `shutdown` and `rollout` (the arithmetic), `patch` (how it is written), `lint`.
+
+mod describe;
+pub mod field;
+pub mod findings;
+mod ledger;
+mod lint;
+mod normal;
+mod patch;
+mod probe_view;
+mod rollout;
+mod settle;
+mod shutdown;
+mod status;
+pub mod surroundings;
+mod targets;
+#[cfg(test)]
+mod tests;
+pub mod timings;
+mod wants;
+mod workload;
+
+use serde_json::Value;
+
+pub use field::Field;
+pub use findings::{Finding, Reason};
+pub use surroundings::{Autoscaler, DisruptionBudget, Surroundings};
+pub use timings::RolloutTimings;
+
+use crate::api::workload_health::{ContainerTimings, FindingStatus, HeldField, PlanStatus};
+use crate::api::{HealthPolicySpec, MARKER_ANNOTATION};
+use crate::core::canonical;
+use ledger::{Ledger, Owner};
+use patch::{Guards, MarkerWrite};
+use settle::{Settled, Slot, Want, Write};
+use targets::Targets;
+use workload::Workload;
+
+/// All that a plan is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The policy that owns the Deployment. None lets go of everything that is ours. The mode is not looked at: whether
+    /// a plan is written is the caller's business.
+    pub policy: Option<&'a HealthPolicySpec>,
+    /// The Deployment's raw JSON, a live object or a manifest; the pod template may be a projection.
+    pub deployment: &'a Value,
+    /// What `WorkloadHealth.status.heldFields` says we hold.
+    pub held: &'a [HeldField],
+    /// What is known around the Deployment.
+    pub surroundings: &'a Surroundings,
+}
+
+/// One field that changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// Container, empty for a field of the pod or the Deployment.
+    pub container: String,
+    /// Field.
+    pub field: Field,
+    /// JSON pointer of the field.
+    pub path: String,
+    /// The value now; None when absent.
+    pub from: Option<Value>,
+    /// The value to be; None when it is removed.
+    pub to: Option<Value>,
+    span: Span,
+}
+
+/// What a change writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Span {
+    /// The field alone.
+    Field,
+    /// The field's parent, which comes or goes with it.
+    WithParent,
+}
+
+impl Change {
+    /// `container/field`, as in the marker.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.container, self.field)
+    }
+
+    /// Short form of the value now, without secrets.
+    pub fn from_text(&self) -> String {
+        describe::describe(self.field, self.from.as_ref())
+    }
+
+    /// Short form of the value to be, without secrets.
+    pub fn to_text(&self) -> String {
+        describe::describe(self.field, self.to.as_ref())
+    }
+
+    fn container_path(&self) -> Option<String> {
+        if self.container.is_empty() {
+            return None;
+        }
+        self.path.strip_suffix(self.field.path()).map(Into::into)
+    }
+}
+
+/// What to do to one Deployment, and what to say of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Fields that change, in the order of their paths.
+    pub changes: Vec<Change>,
+    /// Findings, the most severe first.
+    pub findings: Vec<Finding>,
+    /// Timings of the containers as they will be: those that the policy speaks of first.
+    pub timings: Vec<ContainerTimings>,
+    /// Timings of a rollout as it will be.
+    pub rollout: RolloutTimings,
+    /// The ledger after the write. Store it only together with the write, or when there is nothing to write.
+    pub held: Vec<HeldField>,
+    /// The marker after the write; empty when there is none.
+    pub marker: String,
+    guards: Guards,
+    /// Ledger entries that are true now and will not be after the write.
+    leaving: Vec<HeldField>,
+}
+
+/// Makes the plan.
+pub fn plan(input: &Input<'_>) -> Plan {
+    let Some(mut workload) = Workload::read(input.deployment) else {
+        return Plan { held: input.held.to_vec(), ..Plan::default() };
+    };
+    let annotations = input.deployment.pointer("/metadata/annotations").filter(|value| value.is_object());
+    let marker = annotations.and_then(|annotations| annotations.get(MARKER_ANNOTATION));
+    let ledger = Ledger::read(input.held, marker.and_then(Value::as_str).unwrap_or_default());
+    let mut draft = Draft { ledger, plan: Plan::default(), stale_marker: false };
+
+    let targets =
+        input.policy.map(|policy| Targets::resolve(policy, &workload, &mut draft.plan.findings)).unwrap_or_default();
+    draft.containers(input.policy, &targets, &mut workload);
+    shutdown::settle(input.policy, &targets, &mut workload, &mut draft);
+    rollout::settle(input.policy, &mut workload, &mut draft);
+
+    let Draft { mut plan, ledger: _, stale_marker } = draft;
+    plan.held.sort_by(|one, two| (&one.container, &one.field).cmp(&(&two.container, &two.field)));
+    plan.leaving = input.held.iter().filter(|entry| !plan.held.contains(entry)).cloned().collect();
+    plan.guards.uid = workload.uid().map(Into::into);
+    set_marker(&mut plan, input.deployment, marker, stale_marker);
+    // In the order of their paths: Deployment, containers by index, init containers, pod.
+    plan.changes.sort_by_cached_key(order);
+
+    let (first, rest): (Vec<_>, Vec<_>) = workload.lasting().partition(|container| targets.contains(container.name));
+    let containers = first.into_iter().chain(rest);
+    plan.timings = containers.map(|container| timings::of_container(&workload, container)).collect();
+    plan.rollout = timings::of_rollout(&workload);
+    lint::lint(input.policy, &targets, &workload, input.surroundings, &mut plan.findings);
+    findings::sort(&mut plan.findings);
+    plan
+}
+
+fn order(change: &Change) -> (u8, usize, Field) {
+    let index = |list: &str| {
+        let rest = change.path.strip_prefix("/spec/template/spec/")?.strip_prefix(list)?.strip_prefix('/')?;
+        rest.split('/').next()?.parse::<usize>().ok()
+    };
+    if let Some(index) = index("containers") {
+        return (1, index, change.field);
+    }
+    match index("initContainers") {
+        Some(index) => (2, index, change.field),
+        None => (if change.field.is_in_template() { 3 } else { 0 }, 0, change.field),
+    }
+}
+
+/// A marker that is wrong about a value that is there would make the next plan take a foreign value for ours (or miss
+/// ours), so it is put right even when nothing else changes. One that lists fields which are gone harms nobody.
+fn set_marker(plan: &mut Plan, deployment: &Value, seen: Option<&Value>, stale: bool) {
+    let before = seen.and_then(Value::as_str).unwrap_or_default();
+    let after = ledger::marker(&plan.held);
+    let due = !plan.changes.is_empty() || !plan.held.is_empty() || stale;
+    if !due || before == after {
+        plan.marker = before.into();
+        return;
+    }
+    plan.marker = after;
+    let annotations = deployment.pointer("/metadata/annotations").and_then(Value::as_object);
+    let is_live = plan.guards.uid.is_some();
+    plan.guards.marker = match (annotations, seen) {
+        (Some(_), Some(seen)) if !plan.marker.is_empty() => Some(MarkerWrite::Set(Some(seen.clone()))),
+        (Some(annotations), Some(seen)) if annotations.len() == 1 && !is_live => {
+            Some(MarkerWrite::RemoveAnnotations(seen.clone()))
+        }
+        (Some(_), Some(seen)) => Some(MarkerWrite::Remove(seen.clone())),
+        _ if plan.marker.is_empty() => None,
+        (Some(_), None) => Some(MarkerWrite::Set(None)),
+        (None, _) if deployment.get("metadata").is_none_or(Value::is_null) => Some(MarkerWrite::WithMetadata),
+        (None, _) => Some(MarkerWrite::WithAnnotations),
+    };
+}
+
+/// A plan in the making.
+struct Draft<'a> {
+    ledger: Ledger<'a>,
+    plan: Plan,
+    /// The marker lists a value that is there and not ours.
+    stale_marker: bool,
+}
+
+impl Draft<'_> {
+    fn containers(&mut self, policy: Option<&HealthPolicySpec>, targets: &Targets<'_>, workload: &mut Workload<'_>) {
+        for container in &mut workload.containers {
+            let target = targets.of(container.name);
+            // A hook cannot be written into a lifecycle that is not a map.
+            let lifecycle = container.lifecycle();
+            let writable = lifecycle.is_none_or(Value::is_object);
+            for field in Field::OF_CONTAINER {
+                if field == Field::PreStop && !writable {
+                    continue;
+                }
+                let mut want = policy.map_or(Want::Nothing, |policy| {
+                    wants::of(policy, target, container, field, &mut self.plan.findings)
+                });
+                let current = container.current(field);
+                let owner = self.ledger.owner((container.name, field), current);
+                if owner == Owner::Foreign {
+                    want = self.spare_long_original(want, container.name, field, current);
+                }
+                if want == Want::Nothing && !matches!(owner, Owner::Ours { .. }) {
+                    self.note_marker(container.name, field, &owner, false);
+                    continue;
+                }
+                let kept_in =
+                    if let Want::Fill(value) | Want::Replace(value) = &want { Some(value.clone()) } else { None };
+                let absence = (field == Field::PreStop && lifecycle.is_some()).then_some(Value::Null);
+                let settled = settle::settle(Slot { field, current, absence, owner: owner.clone() }, want);
+                if let (true, Some(wanted)) = (settled.kept, &kept_in) {
+                    // What stays may also be an original that is given back.
+                    let own = match &settled.write {
+                        Write::Value(value) => Some(value),
+                        _ => current,
+                    };
+                    let [own, wanted] = [own, Some(wanted)].map(|value| describe::describe(field, value));
+                    self.plan.findings.push(findings::kept_existing(container.name, field, &own, &wanted));
+                }
+                self.note_marker(container.name, field, &owner, settled.held.is_some());
+                let alone =
+                    lifecycle.and_then(Value::as_object).is_none_or(|hooks| hooks.keys().all(|key| key == "preStop"));
+                let span = match (&settled.write, field) {
+                    (Write::Value(_), Field::PreStop) if lifecycle.is_none() => Span::WithParent,
+                    (Write::Removal { keep_parent: false }, Field::PreStop) if alone => Span::WithParent,
+                    _ => Span::Field,
+                };
+                let path = format!("{}{}", container.path(), field.path());
+                let name = container.name;
+                if let Some(after) = self.record((name, field), path, current, settled, span) {
+                    container.set_after(field, after);
+                }
+            }
+        }
+    }
+
+    /// Settles a number of the pod or the Deployment; returns what it will be.
+    fn number(
+        &mut self,
+        field: Field,
+        current: Option<&Value>,
+        settled: Settled,
+        owner: &Owner,
+    ) -> Option<Option<Value>> {
+        self.note_marker("", field, owner, settled.held.is_some());
+        self.record(("", field), field.path().into(), current, settled, Span::Field)
+    }
+
+    fn owner(&self, field: Field, current: Option<&Value>) -> Owner {
+        self.ledger.owner(("", field), current)
+    }
+
+    fn note_marker(&mut self, container: &str, field: Field, owner: &Owner, held: bool) {
+        if *owner == Owner::Foreign && !held && self.ledger.is_marked((container, field)) {
+            self.stale_marker = true;
+        }
+    }
+
+    /// Notes the change and the ledger entry; Some when the value changes.
+    fn record(
+        &mut self,
+        (container, field): ledger::Key<'_>,
+        path: String,
+        current: Option<&Value>,
+        settled: Settled,
+        span: Span,
+    ) -> Option<Option<Value>> {
+        if let Some((value, original)) = settled.held {
+            self.plan.held.push(HeldField {
+                container: container.into(),
+                field: field.as_str().into(),
+                value: ledger::record(field, &value),
+                original: original.as_ref().and_then(ledger::remember),
+            });
+        }
+        let to = match settled.write {
+            Write::Nothing => return None,
+            Write::Value(value) => Some(value),
+            Write::Removal { .. } => None,
+        };
+        let from = current.cloned();
+        self.plan.changes.push(Change { container: container.into(), field, path, from, to: to.clone(), span });
+        Some(to)
+    }
+
+    /// An original that could not be given back is not replaced.
+    fn spare_long_original(&mut self, want: Want, container: &str, field: Field, current: Option<&Value>) -> Want {
+        let Want::Replace(value) = want else { return want };
+        if current.is_none_or(|own| normal::equal(field, Some(own), Some(&value)) || ledger::remember(own).is_some()) {
+            return Want::Replace(value);
+        }
+        let message = format!("{field} of the workload is too long to be remembered, so it is not replaced.");
+        self.plan.findings.push(Finding::new(Reason::OriginalTooLong, container, message));
+        Want::Nothing
+    }
+}
+
+impl Plan {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.guards.marker.is_none()
+    }
+
+    /// Whether the write changes the pod template and so starts a rollout.
+    pub fn restarts_pods(&self) -> bool {
+        self.changes.iter().any(|change| change.field.is_in_template())
+    }
+
+    /// The minimal JSON Patch, guarded by `test` operations; empty when the plan is.
+    pub fn patch(&self) -> json_patch::Patch {
+        patch::build(self)
+    }
+
+    /// The Deployment after the patch. An error when the guards do not fit that Deployment.
+    pub fn apply_to(&self, deployment: &Value) -> Result<Value, json_patch::PatchError> {
+        patch::apply(&self.patch(), deployment)
+    }
+
+    /// What of the plan is stored in status.
+    pub fn to_status(&self) -> PlanStatus {
+        status::of(self)
+    }
+
+    /// The timings that are stored in status.
+    pub fn timings_status(&self) -> Vec<ContainerTimings> {
+        status::timings(self)
+    }
+
+    /// The ledger to store before the write begins: the value before and the value after of each field are both ours,
+    /// so that a crash at any moment loses nothing.
+    pub fn held_while_writing(&self) -> Vec<HeldField> {
+        self.held.iter().chain(&self.leaving).cloned().collect()
+    }
+
+    /// Changed fields as `container/field`, in the order of their paths.
+    pub fn changed_fields(&self) -> Vec<String> {
+        self.changes.iter().map(Change::name).collect()
+    }
+
+    /// The changes in one line, without secrets: `app/livenessProbe, /terminationGracePeriodSeconds`.
+    pub fn summary(&self) -> String {
+        match self.changed_fields() {
+            fields if !fields.is_empty() => fields.join(", "),
+            _ if self.is_empty() => "nothing to change".into(),
+            _ => format!("annotation {MARKER_ANNOTATION}"),
+        }
+    }
+
+    /// The worst severity of the findings.
+    pub fn worst(&self) -> Option<crate::api::workload_health::Severity> {
+        self.findings.iter().map(Finding::severity).max()
+    }
+
+    /// Hash of what is written: equal for equal patches.
+    pub fn hash(&self) -> String {
+        canonical::hash(&serde_json::to_value(self.patch()).unwrap_or_default())
+    }
+}
+
+impl Finding {
+    /// The finding as it is stored in status.
+    pub fn to_status(&self) -> FindingStatus {
+        status::finding(self)
+    }
+}

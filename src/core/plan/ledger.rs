@@ -1,0 +1,168 @@
+//! Which values are ours. Two sources: the ledger (`status.heldFields`, with values and originals), and the marker on
+//! the Deployment, a hint that also survives the loss of the ledger.
+//!
+//! The ledger may hold several entries for one field: while a write is on its way, the value before and the value
+//! after are both ours, whichever the write leaves there (see [`super::Plan::held_while_writing`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::field::Field;
+use super::normal;
+use crate::api::workload_health::HeldField;
+use crate::core::canonical;
+
+/// Longest value or original that the ledger stores, in bytes (the schema counts characters, which are no more).
+const VALUE_LIMIT: usize = 65_536;
+/// Begins a ledger value that is only a hash, because the value is too long to store.
+const HASH_PREFIX: &str = "#";
+
+/// A container's name (empty for fields of the pod or the Deployment) and a field of it.
+pub(super) type Key<'a> = (&'a str, Field);
+
+/// Who set the value that is there.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Owner {
+    /// Nothing is there.
+    Nobody,
+    /// The workload itself, or another writer.
+    Foreign,
+    /// We. The original is what was there before: None when nothing was, or when nobody knows.
+    Ours { original: Option<Value> },
+}
+
+pub(super) struct Ledger<'a> {
+    entries: BTreeMap<Key<'a>, Vec<&'a HeldField>>,
+    marked: BTreeSet<Key<'a>>,
+}
+
+impl<'a> Ledger<'a> {
+    pub(super) fn read(held: &'a [HeldField], marker: &'a str) -> Self {
+        let mut entries: BTreeMap<Key<'a>, Vec<&'a HeldField>> = BTreeMap::new();
+        for entry in held {
+            if let Some(field) = Field::parse(&entry.field) {
+                entries.entry((&entry.container, field)).or_default().push(entry);
+            }
+        }
+        Self { entries, marked: marker.split(',').filter_map(marker_key).collect() }
+    }
+
+    pub(super) fn owner(&self, key: Key<'_>, current: Option<&Value>) -> Owner {
+        let entries = self.entries.get(&key).map(Vec::as_slice).unwrap_or_default();
+        if let Some(entry) = entries.iter().find(|entry| records(entry, key.1, current)) {
+            let original = entry.original.as_deref().and_then(|text| serde_json::from_str(text).ok());
+            return Owner::Ours { original };
+        }
+        if !current.is_some_and(|value| normal::is_present(key.1, value)) {
+            return Owner::Nobody;
+        }
+        if entries.is_empty() && self.marked.contains(&key) {
+            return Owner::Ours { original: None };
+        }
+        Owner::Foreign
+    }
+
+    pub(super) fn is_marked(&self, key: Key<'_>) -> bool {
+        self.marked.contains(&key)
+    }
+}
+
+/// Whether the entry speaks of the value that is there.
+fn records(entry: &HeldField, field: Field, current: Option<&Value>) -> bool {
+    // An absent field is nobody's, save for minReadySeconds: the server stores our 0 as absent.
+    if current.is_none() && field != Field::MinReadySeconds {
+        return false;
+    }
+    if let Some(hash) = entry.value.strip_prefix(HASH_PREFIX) {
+        return normal::normal(field, current).is_some_and(|value| canonical::hash(&value) == hash);
+    }
+    serde_json::from_str::<Value>(&entry.value).is_ok_and(|value| normal::equal(field, Some(&value), current))
+}
+
+/// Our value as the ledger stores it.
+pub(super) fn record(field: Field, value: &Value) -> String {
+    let text = canonical::to_string(value);
+    if text.len() <= VALUE_LIMIT {
+        return text;
+    }
+    let value = normal::normal(field, Some(value)).unwrap_or_default();
+    format!("{HASH_PREFIX}{}", canonical::hash(&value))
+}
+
+/// An original as the ledger stores it; None when it is too long to be remembered, so that it must not be replaced.
+pub(super) fn remember(original: &Value) -> Option<String> {
+    Some(canonical::to_string(original)).filter(|text| text.len() <= VALUE_LIMIT)
+}
+
+/// The marker that lists these fields.
+pub(super) fn marker(held: &[HeldField]) -> String {
+    let names: BTreeSet<String> = held.iter().map(|entry| format!("{}/{}", entry.container, entry.field)).collect();
+    names.into_iter().collect::<Vec<_>>().join(",")
+}
+
+fn marker_key(item: &str) -> Option<Key<'_>> {
+    let (container, field) = item.trim().split_once('/')?;
+    let field = Field::parse(field)?;
+    (container.is_empty() != field.is_of_container()).then_some((container, field))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn held(value: &str, original: Option<&str>) -> HeldField {
+        HeldField {
+            container: "app".into(),
+            field: "preStop".into(),
+            value: value.into(),
+            original: original.map(Into::into),
+        }
+    }
+
+    #[test]
+    fn a_value_is_ours_while_it_is_unchanged() {
+        let sleep = |seconds: i64| json!({"sleep": {"seconds": seconds}});
+        let entry = held(r#"{"sleep":{"seconds":5}}"#, Some(r#"{"exec":{"command":["x"]}}"#));
+        let original = Some(json!({"exec": {"command": ["x"]}}));
+        for (name, entries, marker, current, want) in [
+            ("listed, equal", vec![entry.clone()], "", Some(sleep(5)), Owner::Ours { original: original.clone() }),
+            ("listed, changed", vec![entry.clone()], "app/preStop", Some(sleep(6)), Owner::Foreign),
+            ("listed, gone", vec![entry.clone()], "app/preStop", None, Owner::Nobody),
+            ("marked only", vec![], "a/preStop,app/preStop", Some(sleep(6)), Owner::Ours { original: None }),
+            ("marked, absent", vec![], "app/preStop", None, Owner::Nobody),
+            ("neither", vec![], "app/livenessProbe", Some(sleep(6)), Owner::Foreign),
+            (
+                "a write on its way",
+                vec![held(r#"{"sleep":{"seconds":4}}"#, None), entry],
+                "",
+                Some(sleep(5)),
+                Owner::Ours { original },
+            ),
+        ] {
+            let ledger = Ledger::read(&entries, marker);
+            assert_eq!(ledger.owner(("app", Field::PreStop), current.as_ref()), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_value_too_long_to_store_is_known_by_its_hash() {
+        let long = json!({"exec": {"command": ["x".repeat(VALUE_LIMIT)]}});
+        let text = record(Field::PreStop, &long);
+        assert_eq!(text.len(), 17);
+        let entries = [held(&text, None)];
+        let ledger = Ledger::read(&entries, "");
+        assert_eq!(ledger.owner(("app", Field::PreStop), Some(&long)), Owner::Ours { original: None });
+        assert_eq!(remember(&long), None);
+    }
+
+    #[test]
+    fn odd_markers_are_read_as_far_as_they_make_sense() {
+        for marker in ["", ",", "/", "app", "app/", "/livenessProbe", "app/minReadySeconds", "app/nothing", "a/b/c"] {
+            assert!(Ledger::read(&[], marker).marked.is_empty(), "{marker}");
+        }
+        assert!(Ledger::read(&[], " /minReadySeconds , app/preStop").is_marked(("app", Field::PreStop)));
+    }
+}

@@ -1,0 +1,4 @@
+//! Tests of whole plans.
+
+mod basics;
+mod support;
