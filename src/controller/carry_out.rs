@@ -16,7 +16,7 @@ use crate::api::{FIELD_MANAGER, WorkloadHealthStatus};
 use crate::core::decide::{self, Action, Decision, Outcome, PendingCause};
 use crate::core::deployment::project;
 use crate::core::managers;
-use crate::core::plan::{Finding, Plan};
+use crate::core::plan::{Finding, Plan, Reason};
 
 const JSON: &str = "application/json";
 const JSON_PATCH: &str = "application/json-patch+json";
@@ -77,18 +77,18 @@ impl CarryOut {
     ) -> Result<Carried, CallError> {
         let observed = gathered.observed();
         let patch = plan.patch();
-        if plan.touches_template() {
+        if plan.restarts_pods() {
             match self.patch_deployment(key, &patch, true).await {
                 Ok(answer) => {
                     if let Some(warning) = answer.warnings.iter().find(|w| w.contains("PodSecurity")) {
-                        return Ok(Carried::Refused(Finding::pod_security(warning)));
+                        return Ok(Carried::Refused(Finding::new(Reason::PsaRefuses, "", warning.as_str())));
                     }
                     if let Some(health) = decide::after_dry_run(&observed, plan, &answer.object) {
                         return Ok(Carried::Dropped(health));
                     }
                 }
                 Err(CallError::Invalid(message) | CallError::Forbidden(message)) => {
-                    return Ok(Carried::Refused(Finding::refused(&message)));
+                    return Ok(Carried::Refused(Finding::new(Reason::Denied, "", message)));
                 }
                 Err(error) => return Err(error),
             }
@@ -100,7 +100,7 @@ impl CarryOut {
         let answer = match self.patch_deployment(key, &patch, false).await {
             Ok(answer) => answer,
             Err(CallError::Invalid(message) | CallError::Forbidden(message)) => {
-                return Ok(Carried::Refused(Finding::refused(&message)));
+                return Ok(Carried::Refused(Finding::new(Reason::Denied, "", message)));
             }
             Err(error) => return Err(error),
         };
@@ -261,8 +261,8 @@ fn event_of(gathered: &Gathered, outcome: &Outcome) -> Option<Event> {
     let reason = match outcome {
         Outcome::Contended { .. } => "Contended",
         Outcome::Refused { .. } => "Refused",
+        Outcome::Blocked { finding, .. } if finding.reason == Reason::Unsupported => "Unsupported",
         Outcome::Blocked { .. } => "Blocked",
-        Outcome::Unsupported { .. } => "Unsupported",
         _ => return None,
     };
     Some(Event { warning: true, reason, action: "Enforce", note: outcome.sentence() })
@@ -270,7 +270,7 @@ fn event_of(gathered: &Gathered, outcome: &Outcome) -> Option<Event> {
 
 fn note_of(gathered: &Gathered, plan: &Plan, sentence: &str) -> String {
     let policy = gathered.owner.as_ref().map_or("", |(key, _)| &key.name);
-    let fields: Vec<String> = plan.changes.iter().map(|change| change.slot_name()).take(12).collect();
+    let fields: Vec<String> = plan.changed_fields().into_iter().take(12).collect();
     let by = if policy.is_empty() { String::new() } else { format!("HealthPolicy {policy}: ") };
     format!("{by}{sentence} Fields: {}.", fields.join(", "))
 }

@@ -1,6 +1,6 @@
 //! From the picture to what a decision needs.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::memory::Refusal;
 use super::world::{Key, Picture, PolicyEntry, parse_uid};
@@ -98,18 +98,24 @@ fn owner(
             Some((contender, key, policy))
         })
         .collect();
-    let ownership = ownership::owner(contenders.iter().map(|(contender, ..)| *contender), ownership::labels(object));
+    let ownership = ownership::owner(contenders.iter().map(|(contender, ..)| *contender), &ownership::labels(object));
     let winner = ownership.winner.and_then(|index| contenders.get(index));
     let weaker = ownership.losers.iter().filter_map(|index| contenders.get(*index)).map(|(_, key, _)| key.name.to_string());
     (winner.map(|(_, key, policy)| ((*key).clone(), (*policy).clone())), weaker.collect())
 }
 
 fn surroundings(picture: &Picture, key: &Key, object: &Value, uid: &str) -> Surroundings {
-    let in_namespace = |other: &&Key| other.namespace == key.namespace;
-    let budgets = picture.budgets.iter().filter(|(k, _)| in_namespace(k)).map(|(k, spec)| (&*k.name, spec));
-    let autoscalers = picture.autoscalers.iter().filter(|(k, _)| in_namespace(k)).map(|(k, spec)| (&*k.name, spec));
-    let longest_start = picture.longest_start.get(&parse_uid(uid)).copied();
-    Surroundings::of(object, budgets, autoscalers, longest_start.map(i64::from))
+    let longest_start_seconds = picture.longest_start.get(&parse_uid(uid)).copied().map(i64::from);
+    let mut surroundings = Surroundings { longest_start_seconds, ..Surroundings::default() };
+    for (kind, objects) in
+        [("PodDisruptionBudget", &picture.budgets), ("HorizontalPodAutoscaler", &picture.autoscalers)]
+    {
+        for (name, spec) in objects.iter().filter(|(other, _)| other.namespace == key.namespace) {
+            let found = json!({"kind": kind, "metadata": {"name": &*name.name}, "spec": spec});
+            surroundings.add(object, &found);
+        }
+    }
+    surroundings
 }
 
 impl Gathered {

@@ -186,7 +186,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refused_plan_is_tried_again_later_and_another_plan_at_once() {
-        let finding = crate::core::plan::Finding::refused("no");
+        let finding = Finding::new(crate::core::plan::Reason::Denied, "", "no");
         let memory = Memory::new(1);
         memory.refused(&key("a"), "plan-1".into(), finding.clone());
         assert_eq!(memory.refusal(&key("a")).map(|r| r.plan), Some("plan-1".into()));

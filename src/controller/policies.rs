@@ -14,7 +14,7 @@ use super::writes::{CallError, Caller};
 use crate::api::conditions::ConditionType;
 use crate::api::{FIELD_MANAGER, FINALIZER, HealthPolicyStatus, Mode};
 use crate::core::backoff;
-use crate::core::ownership;
+use crate::core::{ownership, selector};
 use crate::core::policy_summary::{Owner, PolicyFacts, Selected, summarize};
 
 /// Looks at policies.
@@ -172,7 +172,7 @@ fn status(picture: &Picture, key: &Key, policy: &PolicyEntry) -> Need {
     let in_namespace = picture.deployments_in(&key.namespace);
     let selected = in_namespace.filter(|(_, d)| !d.projection.deleting).filter_map(|(name, deployment)| {
         let value = deployment.projection.value();
-        if !ownership::selects(selector?, ownership::labels(&value)) {
+        if !selector::matches(selector?, &ownership::labels(&value)) {
             return None;
         }
         let health = picture.healths.get(name).filter(|h| h.owner == deployment.uid);

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt::Debug;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use super::slim::{SlimAutoscaler, SlimBudget, SlimDeployment, SlimPod, SlimRepli
 use super::world::{DeploymentEntry, HealthEntry, Key, Picture, PodEntry, PolicyEntry, Touched, World};
 use super::world::{parse_uid, parse_version};
 use crate::api::WorkloadHealth;
+use crate::core::backoff::Backoff;
 
 /// A kind that the picture keeps.
 pub(crate) trait Watched: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static {
@@ -71,16 +73,34 @@ pub(crate) struct Sink {
     pub(crate) coalesce: SignedDuration,
 }
 
+/// Half a second to ten: recovery after an outage is quick, and a watch that is denied costs little.
+struct WatchBackoff {
+    failures: u32,
+}
+
+impl Iterator for WatchBackoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let shape = Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(10) };
+        let wait = shape.after(self.failures, RandomState::new().hash_one(self.failures));
+        self.failures = self.failures.saturating_add(1);
+        Some(wait)
+    }
+}
+
+impl kube::runtime::utils::Backoff for WatchBackoff {
+    fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
 /// Watches one kind for ever. `part` is ready once the first list is complete, and not while the watch fails.
 pub(crate) async fn watch<K: Watched>(api: Api<K>, sink: Arc<Sink>, part: Part, by_uid: bool, namespace: Option<String>) {
     let kind = K::kind(&()).into_owned();
     let config = watcher::Config::default().page_size(K::PAGE);
-    // Own back-off per watch: one that is denied must not slow the others down. 10 s at most, so that recovery after
-    // an outage is quick; reset after two quiet minutes.
-    let backoff = ResetTimerBackoff::new(
-        watcher::ExponentialBackoff::new(Duration::from_millis(500), Duration::from_secs(10), 2.0, true),
-        Duration::from_secs(120),
-    );
+    // Own back-off per watch: one that is denied must not slow the others down. Reset after two quiet minutes.
+    let backoff = ResetTimerBackoff::new(WatchBackoff { failures: 0 }, Duration::from_secs(120));
     let mut events = std::pin::pin!(watcher(api, config).backoff(backoff));
     let mut seen: Option<HashSet<Id>> = None;
     let mut listed_once = false;

@@ -45,12 +45,10 @@ impl Projection {
 
 /// Reduces a Deployment. Total: anything that is missing is left out.
 pub fn project(raw: &Value) -> Projection {
-    let empty = Value::Null;
-    let template = raw.pointer("/spec/template").unwrap_or(&empty);
     Projection {
         json: projected(raw).to_string().into_boxed_str(),
-        template_hash: canonical::template_hash(template).into_boxed_str(),
-        app_hash: canonical::app_hash(template).into_boxed_str(),
+        template_hash: canonical::template_hash(raw).into_boxed_str(),
+        app_hash: canonical::app_hash(raw).into_boxed_str(),
         generation: raw.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0),
         rollout: rollout_progress(raw),
         deleting: raw.pointer("/metadata/deletionTimestamp").is_some(),

@@ -171,8 +171,8 @@ fn audit(observed: &Observed<'_>, deployment: &Value, owner: PolicyView<'_>, spe
 }
 
 fn enforce(observed: &Observed<'_>, deployment: &Value, owner: PolicyView<'_>, spec: &HealthPolicySpec) -> Decision {
-    let mut plan = plan::plan(&input(observed, deployment, Some(spec), held(observed)));
-    let left_out = plan.leave_out_unsupported(observed.health.map(|h| h.unsupported.as_slice()).unwrap_or_default());
+    let unsupported = observed.health.map(|h| h.unsupported.as_slice()).unwrap_or_default();
+    let plan = plan::plan_without(&input(observed, deployment, Some(spec), held(observed)), unsupported);
 
     let contention = match reversal(observed, &plan) {
         None => observed.health.and_then(|h| h.contention.clone()),
@@ -192,7 +192,7 @@ fn enforce(observed: &Observed<'_>, deployment: &Value, owner: PolicyView<'_>, s
             }
         },
     };
-    let (action, outcome, look_again) = write_or_wait(observed, owner, &plan, left_out, contention.as_ref());
+    let (action, outcome, look_again) = write_or_wait(observed, owner, &plan, contention.as_ref());
 
     // What stands in the ledger is what we hold now; after a write it is what the plan holds (`after_write`).
     let ledger = if plan.is_empty() { plan.held.clone() } else { held(observed).to_vec() };
@@ -208,16 +208,14 @@ fn write_or_wait(
     observed: &Observed<'_>,
     owner: PolicyView<'_>,
     plan: &Plan,
-    left_out: Option<String>,
     contention: Option<&Contention>,
 ) -> (Action, Outcome, Option<SignedDuration>) {
     let pending = |cause: PendingCause| Outcome::Pending { cause, policy: owner.name.into() };
     let restarts = plan.restarts_pods();
     if plan.is_empty() {
-        let outcome = match (plan.blocking_finding(), left_out) {
-            (Some(finding), _) => Outcome::Blocked { finding: finding.clone(), changes: 0 },
-            (None, Some(field)) => Outcome::Unsupported { field },
-            (None, None) => Outcome::InSync,
+        let outcome = match plan.blocking_finding() {
+            Some(finding) => Outcome::Blocked { finding: finding.clone(), changes: 0 },
+            None => Outcome::InSync,
         };
         return (Action::None, outcome, None);
     }
@@ -257,19 +255,19 @@ fn reversal(observed: &Observed<'_>, plan: &Plan) -> Option<String> {
     if written <= counted {
         return None;
     }
-    plan.changes.iter().find(|change| change.reverses(&health.held_fields)).map(plan::Change::slot_name)
+    plan.changes.iter().find(|change| change.reverses(&health.held_fields)).map(plan::Change::name)
 }
 
-/// Status to store before a write that replaces values whose originals are not yet recorded: a crash right after the
-/// write must not lose them. `None` when the write can lose nothing.
+/// Status to store before a write, so that a crash at any moment loses neither an original nor what is ours. `None`
+/// when nothing can be lost: fields that were absent are known by the marker, which travels in the write itself.
 pub fn intent(decision: &Decision, observed: &Observed<'_>) -> Option<WorkloadHealthStatus> {
     let Action::Write(plan) = &decision.action else { return None };
     let known = held(observed);
-    let is_known = |field: &HeldField| {
-        known.iter().any(|k| k.container == field.container && k.field == field.field && k.original == field.original)
-    };
-    let loses = plan.held.iter().any(|field| field.original.is_some() && !is_known(field));
-    loses.then(|| status::with_ledger(decision.status.clone().unwrap_or_default(), &plan.held))
+    let while_writing = plan.held_while_writing();
+    let is_known = |field: &HeldField| known.contains(field);
+    let is_first = |field: &HeldField| !known.iter().any(|k| k.container == field.container && k.field == field.field);
+    let needs = while_writing.iter().any(|field| !is_known(field) && !(field.original.is_none() && is_first(field)));
+    needs.then(|| status::with_ledger(decision.status.clone().unwrap_or_default(), &while_writing))
 }
 
 /// What to do and to remember after a write that the API server answered with `stored`.

@@ -57,11 +57,6 @@ pub enum Outcome {
         /// Other fields that would change.
         changes: usize,
     },
-    /// The API server does not store what the policy asks for.
-    Unsupported {
-        /// The first such field.
-        field: String,
-    },
     /// The policy is suspended.
     Suspended {
         /// Its name.
@@ -101,7 +96,6 @@ impl Outcome {
             Self::Pending { cause: PendingCause::Slot, .. } => "WaitingForTurn",
             Self::Contended { .. } => "Contended",
             Self::Refused { finding } | Self::Blocked { finding, .. } => finding.reason.as_str(),
-            Self::Unsupported { .. } => "Unsupported",
             Self::Suspended { .. } => "Suspended",
             Self::PolicyInvalid { .. } => "PolicyInvalid",
         }
@@ -135,9 +129,6 @@ impl Outcome {
             }
             Self::Refused { finding } => format!("Not written: {}", finding.message),
             Self::Blocked { finding, .. } => finding.message.clone(),
-            Self::Unsupported { field } => {
-                format!("The API server does not store {field} as the policy asks for it; not tried again until the policy changes it.")
-            }
             Self::Suspended { policy } => format!("Policy {policy} is suspended: nothing is touched."),
             Self::PolicyInvalid { policy } => {
                 format!("Policy {policy} cannot be understood; nothing is touched until it is corrected.")
@@ -159,8 +150,7 @@ impl Outcome {
             | Self::Pending { .. }
             | Self::Contended { .. }
             | Self::Refused { .. }
-            | Self::Blocked { .. }
-            | Self::Unsupported { .. } => ConditionStatus::False,
+            | Self::Blocked { .. } => ConditionStatus::False,
         };
         Verdict::new(ConditionType::Compliant, status, self.reason(), self.sentence())
     }

@@ -24,7 +24,7 @@ pub(super) fn planned(
     let mut status = base(observed, owner, outcome);
     let shown = plan.to_status();
     status.plan = (!shown.changes.is_empty() || !shown.findings.is_empty()).then_some(shown);
-    status.timings.clone_from(&plan.timings);
+    status.timings = plan.timings_status();
     status.held_fields = ledger;
     if matches!(outcome, Outcome::InSync) {
         status.contention = contention::while_in_sync(status.contention.as_ref(), observed.now);
@@ -57,7 +57,7 @@ pub(super) fn after_write(
     dropped: Vec<HeldField>,
 ) -> WorkloadHealthStatus {
     let mut status = observed.health.cloned().unwrap_or_default();
-    let fields = plan.changes.iter().map(|change| change.slot_name()).take(64).collect();
+    let fields = plan.changed_fields().into_iter().take(64).collect();
     status.last_write = Some(LastWrite { time: Time(observed.now), generation: stored.generation, fields });
     status.held_fields = plan.held.iter().filter(|h| !dropped.iter().any(|d| same_slot(h, d))).cloned().collect();
     remember_unsupported(&mut status, dropped);

@@ -63,13 +63,18 @@ impl<'a> Ledger<'a> {
         Owner::Foreign
     }
 
+    /// The entry that speaks of the value that is there.
+    pub(super) fn entry(&self, key: Key<'_>, current: Option<&Value>) -> Option<&'a HeldField> {
+        self.entries.get(&key)?.iter().copied().find(|entry| records(entry, key.1, current))
+    }
+
     pub(super) fn is_marked(&self, key: Key<'_>) -> bool {
         self.marked.contains(&key)
     }
 }
 
 /// Whether the entry speaks of the value that is there.
-fn records(entry: &HeldField, field: Field, current: Option<&Value>) -> bool {
+pub(super) fn records(entry: &HeldField, field: Field, current: Option<&Value>) -> bool {
     // An absent field is nobody's, save for minReadySeconds: the server stores our 0 as absent.
     if current.is_none() && field != Field::MinReadySeconds {
         return false;

@@ -24,6 +24,7 @@ mod targets;
 #[cfg(test)]
 mod tests;
 pub mod timings;
+mod unsupported;
 mod wants;
 mod workload;
 
@@ -128,13 +129,18 @@ pub struct Plan {
 
 /// Makes the plan.
 pub fn plan(input: &Input<'_>) -> Plan {
+    plan_without(input, &[])
+}
+
+/// Makes the plan, but leaves out values that the API server was seen not to store: asking again would never end.
+pub fn plan_without(input: &Input<'_>, unsupported: &[HeldField]) -> Plan {
     let Some(mut workload) = Workload::read(input.deployment) else {
         return Plan { held: input.held.to_vec(), ..Plan::default() };
     };
     let annotations = input.deployment.pointer("/metadata/annotations").filter(|value| value.is_object());
     let marker = annotations.and_then(|annotations| annotations.get(MARKER_ANNOTATION));
     let ledger = Ledger::read(input.held, marker.and_then(Value::as_str).unwrap_or_default());
-    let mut draft = Draft { ledger, plan: Plan::default(), stale_marker: false };
+    let mut draft = Draft { ledger, plan: Plan::default(), stale_marker: false, unsupported };
 
     let targets =
         input.policy.map(|policy| Targets::resolve(policy, &workload, &mut draft.plan.findings)).unwrap_or_default();
@@ -142,7 +148,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
     shutdown::settle(input.policy, &targets, &mut workload, &mut draft);
     rollout::settle(input.policy, &mut workload, &mut draft);
 
-    let Draft { mut plan, ledger: _, stale_marker } = draft;
+    let Draft { mut plan, stale_marker, .. } = draft;
     plan.held.sort_by(|one, two| (&one.container, &one.field).cmp(&(&two.container, &two.field)));
     plan.leaving = input.held.iter().filter(|entry| !plan.held.contains(entry)).cloned().collect();
     plan.guards.uid = workload.uid().map(Into::into);
@@ -205,6 +211,8 @@ struct Draft<'a> {
     plan: Plan,
     /// The marker lists a value that is there and not ours.
     stale_marker: bool,
+    /// Values that the API server was seen not to store.
+    unsupported: &'a [HeldField],
 }
 
 impl Draft<'_> {
@@ -291,6 +299,13 @@ impl Draft<'_> {
         settled: Settled,
         span: Span,
     ) -> Option<Option<Value>> {
+        if let Write::Value(value) = &settled.write {
+            if unsupported::lists(self.unsupported, (container, field), value) {
+                self.plan.held.extend(self.ledger.entry((container, field), current).cloned());
+                self.plan.findings.push(unsupported::finding(container, field, value));
+                return None;
+            }
+        }
         if let Some((value, original)) = settled.held {
             self.plan.held.push(HeldField {
                 container: container.into(),
