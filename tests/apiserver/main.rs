@@ -1,0 +1,9 @@
+//! Behaviour on a real API server with real controllers. `e2e/rig/control-plane` brings one up for the whole binary, or
+//! `USE_EXISTING_CLUSTER=true` takes the one in KUBECONFIG. Each test has a namespace and an operator of its own, which
+//! runs as the built binary under the chart's own ServiceAccount and roles.
+
+mod support;
+
+mod enforcing;
+mod ownership;
+mod process;

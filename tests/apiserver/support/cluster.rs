@@ -1,0 +1,125 @@
+//! The cluster that all tests of one run share.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+pub(crate) struct Cluster {
+    pub(crate) kubeconfig: PathBuf,
+    /// None on an existing cluster: what counts writes is skipped there, and says so.
+    pub(crate) audit_log: Option<PathBuf>,
+    /// Folder of kubectl and helm.
+    binaries: PathBuf,
+    /// The rig ends when its standard input does, however this process ends: nothing is left behind.
+    _control_plane: Option<Child>,
+}
+
+static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+impl Cluster {
+    pub(crate) fn shared() -> &'static Self {
+        CLUSTER.get_or_init(|| {
+            let cluster = if std::env::var("USE_EXISTING_CLUSTER").is_ok_and(|v| v == "true") {
+                Self::existing()
+            } else {
+                Self::start(&["--nodes", "4"])
+            };
+            cluster.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "crds/"]);
+            let established = ["wait", "--for=condition=Established", "--timeout=60s", "-f", "crds/"];
+            cluster.kubectl(&established);
+            cluster
+        })
+    }
+
+    fn existing() -> Self {
+        let kubeconfig = std::env::var_os("KUBECONFIG").expect("USE_EXISTING_CLUSTER needs KUBECONFIG").into();
+        Self { kubeconfig, audit_log: None, binaries: binaries(), _control_plane: None }
+    }
+
+    /// Starts a control plane of its own.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(root().join("e2e/rig/control-plane"))
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("e2e/rig/control-plane starts");
+        let (mut kubeconfig, mut audit_log, mut ready) = (None, None, false);
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            match line.unwrap().split_once('=') {
+                Some(("KUBECONFIG", path)) => kubeconfig = Some(PathBuf::from(path)),
+                Some(("AUDIT_LOG", path)) => audit_log = Some(PathBuf::from(path)),
+                Some(_) => {}
+                None => {
+                    ready = true;
+                    break;
+                }
+            }
+        }
+        assert!(ready, "the control plane did not come up; its words are above");
+        Self { kubeconfig: kubeconfig.unwrap(), audit_log, binaries: binaries(), _control_plane: Some(child) }
+    }
+
+    /// A client with the rights of an administrator.
+    pub(crate) async fn client(&self) -> Client {
+        client_of(&self.kubeconfig).await
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.binaries.join(program));
+        command.env("KUBECONFIG", &self.kubeconfig).current_dir(root()).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs kubectl, which must succeed; answers with what it printed.
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> String {
+        self.try_kubectl(arguments, "").unwrap_or_else(|error| panic!("kubectl {arguments:?}: {error}"))
+    }
+
+    /// Runs kubectl with this standard input; `Err` is what it complained of.
+    pub(crate) fn try_kubectl(&self, arguments: &[&str], stdin: &str) -> Result<String, String> {
+        run(self.command("kubectl").args(arguments), stdin)
+    }
+
+    /// Runs helm with this standard input; `Err` is what it complained of.
+    pub(crate) fn try_helm(&self, arguments: &[&str], stdin: &str) -> Result<String, String> {
+        run(self.command("helm").args(arguments), stdin)
+    }
+}
+
+fn run(command: &mut Command, stdin: &str) -> Result<String, String> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| error.to_string())?;
+    let mut input = child.stdin.take().unwrap();
+    let text = stdin.to_owned();
+    let writer = std::thread::spawn(move || {
+        let _ = input.write_all(text.as_bytes());
+    });
+    let output = child.wait_with_output().map_err(|error| error.to_string())?;
+    writer.join().unwrap();
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+fn binaries() -> PathBuf {
+    let output = Command::new(root().join("e2e/rig/build-binaries")).args(["kubectl", "helm"]).output().unwrap();
+    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+}
+
+pub(crate) async fn client_of(kubeconfig: &Path) -> Client {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    Client::try_from(config).unwrap()
+}

@@ -1,0 +1,167 @@
+//! The operator as a process, under the ServiceAccount and the roles that the chart renders.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use super::audit::Audit;
+use super::namespace::TestNamespace;
+use super::waiting::eventually;
+
+pub(crate) struct Operator {
+    child: Child,
+    pub(crate) log: PathBuf,
+    address: String,
+    /// Name of the ServiceAccount as a user.
+    pub(crate) user: String,
+    release: String,
+}
+
+/// The rights of an operator in a test's namespace, made from the chart.
+pub(crate) struct Identity {
+    pub(crate) kubeconfig: PathBuf,
+    pub(crate) user: String,
+    pub(crate) release: String,
+}
+
+impl Identity {
+    pub(crate) fn install(namespace: &TestNamespace) -> Self {
+        let cluster = namespace.cluster;
+        // The release's name makes the names of cluster-wide objects unique; it must not contain the chart's name.
+        let release = format!("{}-gracekeeper", namespace.name);
+        let name = &namespace.name;
+        let rendered = cluster
+            .try_helm(
+                &["template", &release, "charts/gracekeeper", "-n", name, "--set",
+                  "lease.name=gracekeeper", "--show-only", "templates/rbac.yaml", "--show-only",
+                  "templates/serviceaccount.yaml"],
+                "",
+            )
+            .unwrap();
+        cluster.try_kubectl(&["apply", "--server-side", "-n", name, "-f", "-"], &rendered).unwrap();
+        let token = cluster.kubectl(&["create", "token", &release, "-n", name, "--duration=8h"]);
+        let view = cluster.kubectl(&["config", "view", "--raw", "--flatten", "--minify", "-o", "json"]);
+        let mut config: serde_json::Value = serde_json::from_str(&view).unwrap();
+        config["users"][0]["user"] = serde_json::json!({"token": token.trim()});
+        let kubeconfig = scratch(&format!("{name}.kubeconfig"));
+        std::fs::write(&kubeconfig, config.to_string()).unwrap();
+        Self { kubeconfig, user: format!("system:serviceaccount:{name}:{release}"), release }
+    }
+}
+
+pub(crate) fn scratch(file: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("apiserver");
+    std::fs::create_dir_all(&folder).unwrap();
+    folder.join(file)
+}
+
+impl Operator {
+    /// Starts an operator for this namespace and waits until it is ready.
+    pub(crate) async fn start(namespace: &TestNamespace) -> Self {
+        Self::start_with(namespace, &[]).await
+    }
+
+    pub(crate) async fn start_with(namespace: &TestNamespace, flags: &[&str]) -> Self {
+        let identity = Identity::install(namespace);
+        let operator = Self::spawn(namespace, &identity, flags);
+        operator.ready().await;
+        operator
+    }
+
+    /// Starts the process for the test's own namespace and does not wait.
+    pub(crate) fn spawn(namespace: &TestNamespace, identity: &Identity, flags: &[&str]) -> Self {
+        let own = ["--namespaces", &namespace.name, "--lease-namespace", &namespace.name];
+        Self::spawn_plain(namespace, identity, &[&own, flags].concat())
+    }
+
+    /// Starts the process with these flags and does not wait.
+    pub(crate) fn spawn_plain(namespace: &TestNamespace, identity: &Identity, flags: &[&str]) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("127.0.0.1:{port}");
+        let log = scratch(&format!("{}-{port}.log", namespace.name));
+        let file = File::create(&log).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_gracekeeper"))
+            .args(["run", "--listen", &address, "--log-format", "text", "--log-level", "debug"])
+            .args(["--coalesce-seconds", "0", "--identity", &format!("op-{port}")])
+            .args(flags)
+            .env("KUBECONFIG", &identity.kubeconfig)
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(file)
+            .spawn()
+            .unwrap();
+        Self { child, log, address, user: identity.user.clone(), release: identity.release.clone() }
+    }
+
+    pub(crate) async fn ready(&self) {
+        eventually("the operator is ready", || async { (self.get("/readyz").await? == "ok\n").then_some(()) }).await;
+    }
+
+    /// Body of one of the operator's own pages; `None` when it does not answer.
+    pub(crate) async fn get(&self, path: &str) -> Option<String> {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut stream = tokio::net::TcpStream::connect(&self.address).await.ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        Some(answer.split_once("\r\n\r\n")?.1.to_owned())
+    }
+
+    pub(crate) fn audit(&self) -> Audit {
+        Audit::of(&self.user)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal to the process.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits until the process has ended; answers with its exit code.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
+        for _ in 0..600 {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        panic!("the operator did not end")
+    }
+
+    pub(crate) fn log_text(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log_text();
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = lines.iter().skip(lines.len().saturating_sub(40));
+            eprintln!("--- the operator's last words ({}):", self.log.display());
+            tail.for_each(|line| eprintln!("{line}"));
+            return;
+        }
+        let _ = std::fs::remove_file(&self.log);
+        let cluster = super::Cluster::shared();
+        if cluster.audit_log.is_none() {
+            for kind in ["clusterrole", "clusterrolebinding"] {
+                let _ = cluster.try_kubectl(&["delete", kind, &self.release, "--ignore-not-found"], "");
+            }
+            return;
+        }
+        // Nothing that the operator asks for may be refused for want of a right.
+        for entry in self.audit().entries().unwrap_or_default() {
+            assert!(entry.code != 403 || entry.resource == "workloadhealths", "a right is missing: {entry:?}");
+        }
+    }
+}
