@@ -20,6 +20,8 @@ pub(crate) struct Entry {
     pub(crate) name: String,
     pub(crate) code: u64,
     pub(crate) dry_run: bool,
+    /// What the API server said when it refused.
+    pub(crate) message: String,
 }
 
 impl Audit {
@@ -59,5 +61,6 @@ fn entry(event: &Value) -> Entry {
         name: text("/objectRef/name"),
         code: event.pointer("/responseStatus/code").and_then(Value::as_u64).unwrap_or(0),
         dry_run: text("/requestURI").contains("dryRun="),
+        message: text("/responseStatus/message"),
     }
 }
