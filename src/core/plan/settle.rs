@@ -70,7 +70,9 @@ pub(super) fn settle(slot: Slot<'_>, want: Want) -> Settled {
                 hold(field, current, value, current.cloned())
             }
         }
-        (Owner::Ours { original }, Want::Fill(value) | Want::Replace(value)) if is_same(field, original.as_ref(), &value) => {
+        (Owner::Ours { original }, Want::Fill(value) | Want::Replace(value))
+            if is_same(field, original.as_ref(), &value) =>
+        {
             give_back(field, current, original)
         }
         (Owner::Ours { original }, Want::Fill(_)) if original.as_ref().is_some_and(|own| is_present(field, own)) => {

@@ -17,8 +17,12 @@ fn handler() -> BoxedStrategy<(&'static str, Value)> {
         (select(vec!["/", "/livez", "/readyz?full"]), any::<bool>()).prop_map(|(path, named)| {
             ("httpGet", json!({"path": path, "port": if named { json!("http") } else { json!(8080) }}))
         }),
-        Just(("httpGet", json!({"port": "admin", "scheme": "HTTPS", "httpHeaders": [{"name": "X-A", "value": "ä\u{7}"}]}))),
-        select(vec![json!(8080), json!("http"), json!("nowhere")]).prop_map(|port| ("tcpSocket", json!({"port": port}))),
+        Just((
+            "httpGet",
+            json!({"port": "admin", "scheme": "HTTPS", "httpHeaders": [{"name": "X-A", "value": "ä\u{7}"}]})
+        )),
+        select(vec![json!(8080), json!("http"), json!("nowhere")])
+            .prop_map(|port| ("tcpSocket", json!({"port": port}))),
         option::of(select(vec!["", "shop.Cart"])).prop_map(|service| {
             ("grpc", object(vec![("port", Some(json!(9090))), ("service", service.map(|name| json!(name)))]))
         }),
@@ -29,20 +33,27 @@ fn handler() -> BoxedStrategy<(&'static str, Value)> {
 
 fn probe(kills: bool) -> BoxedStrategy<Value> {
     let number = |values: Vec<i64>| option::of(select(values));
-    let numbers = (number(vec![0, 1, 5, 10]), number(vec![1, 3, 10]), number(vec![1, 3, 30]), number(vec![15, 30]), number(vec![0, 5, 40]));
-    (handler(), numbers).prop_map(move |((kind, handler), (delay, timeout, failures, grace, period))| {
-        let period = period.map(|period| if period == 0 { 10 } else { period });
-        let timeout = timeout.map(|timeout| timeout.min(period.unwrap_or(10)));
-        object(vec![
-            (kind, Some(handler)),
-            ("initialDelaySeconds", delay.map(|value| json!(value))),
-            ("timeoutSeconds", timeout.map(|value| json!(value))),
-            ("failureThreshold", failures.map(|value| json!(value))),
-            ("periodSeconds", period.map(|value| json!(value))),
-            ("terminationGracePeriodSeconds", grace.filter(|_| kills).map(|value| json!(value))),
-        ])
-    })
-    .boxed()
+    let numbers = (
+        number(vec![0, 1, 5, 10]),
+        number(vec![1, 3, 10]),
+        number(vec![1, 3, 30]),
+        number(vec![15, 30]),
+        number(vec![0, 5, 40]),
+    );
+    (handler(), numbers)
+        .prop_map(move |((kind, handler), (delay, timeout, failures, grace, period))| {
+            let period = period.map(|period| if period == 0 { 10 } else { period });
+            let timeout = timeout.map(|timeout| timeout.min(period.unwrap_or(10)));
+            object(vec![
+                (kind, Some(handler)),
+                ("initialDelaySeconds", delay.map(|value| json!(value))),
+                ("timeoutSeconds", timeout.map(|value| json!(value))),
+                ("failureThreshold", failures.map(|value| json!(value))),
+                ("periodSeconds", period.map(|value| json!(value))),
+                ("terminationGracePeriodSeconds", grace.filter(|_| kills).map(|value| json!(value))),
+            ])
+        })
+        .boxed()
 }
 
 fn hook(longest: i64) -> BoxedStrategy<Value> {
@@ -77,7 +88,12 @@ fn container(name: &'static str, restart: Option<&'static str>, longest: i64) ->
                 ("name", Some(json!(name))),
                 ("image", Some(json!("registry.example/app:1"))),
                 ("restartPolicy", restart.filter(|policy| *policy == "Always").map(|policy| json!(policy))),
-                ("ports", ports.then(|| json!([{"name": "http", "containerPort": 8080}, {"name": "admin", "containerPort": 8443}]))),
+                (
+                    "ports",
+                    ports.then(
+                        || json!([{"name": "http", "containerPort": 8080}, {"name": "admin", "containerPort": 8443}]),
+                    ),
+                ),
                 ("livenessProbe", liveness.filter(|_| may_probe)),
                 ("readinessProbe", readiness.filter(|_| may_probe)),
                 ("startupProbe", startup.filter(|_| may_probe)),
@@ -149,11 +165,12 @@ pub(super) fn deployment() -> BoxedStrategy<Value> {
 pub(super) fn policy() -> BoxedStrategy<HealthPolicySpec> {
     let entry = |name: Option<&'static str>| {
         let probes = (option::of(probe(true)), option::of(probe(false)), option::of(probe(true)));
-        (probes, option::weighted(0.3, hook(30))).prop_map(move |((liveness, readiness, startup), hook)| {
-            let probes = object(vec![("liveness", liveness), ("readiness", readiness), ("startup", startup)]);
-            object(vec![("name", name.map(|name| json!(name))), ("probes", Some(probes)), ("preStop", hook)])
-        })
-        .boxed()
+        (probes, option::weighted(0.3, hook(30)))
+            .prop_map(move |((liveness, readiness, startup), hook)| {
+                let probes = object(vec![("liveness", liveness), ("readiness", readiness), ("startup", startup)]);
+                object(vec![("name", name.map(|name| json!(name))), ("probes", Some(probes)), ("preStop", hook)])
+            })
+            .boxed()
     };
     let entries = prop_oneof![
         1 => Just(vec![]),
@@ -165,21 +182,25 @@ pub(super) fn policy() -> BoxedStrategy<HealthPolicySpec> {
     .boxed();
     let shutdown = option::of((select(vec![0, 5, 10, 60]), select(vec![1, 20, 300])));
     let rollout = option::of((option::of(select(vec![0, 10, 700])), select(vec![0, 90])));
-    (entries, shutdown, rollout, any::<bool>()).prop_map(|(entries, shutdown, rollout, replace)| {
-        let shutdown = shutdown.map(|(drain, finish)| json!({"drainSeconds": drain, "finishSeconds": finish}));
-        let rollout = rollout.map(|(ready, start)| {
-            object(vec![("minReadySeconds", ready.map(|seconds| json!(seconds))), ("patience", Some(json!({"startSeconds": start})))])
-        });
-        let spec = object(vec![
-            ("selector", Some(json!({}))),
-            ("whenAlreadySet", Some(json!(if replace { "Replace" } else { "Keep" }))),
-            ("containers", Some(json!(entries))),
-            ("shutdown", shutdown),
-            ("rollout", rollout),
-        ]);
-        serde_json::from_value(spec).unwrap()
-    })
-    .boxed()
+    (entries, shutdown, rollout, any::<bool>())
+        .prop_map(|(entries, shutdown, rollout, replace)| {
+            let shutdown = shutdown.map(|(drain, finish)| json!({"drainSeconds": drain, "finishSeconds": finish}));
+            let rollout = rollout.map(|(ready, start)| {
+                object(vec![
+                    ("minReadySeconds", ready.map(|seconds| json!(seconds))),
+                    ("patience", Some(json!({"startSeconds": start}))),
+                ])
+            });
+            let spec = object(vec![
+                ("selector", Some(json!({}))),
+                ("whenAlreadySet", Some(json!(if replace { "Replace" } else { "Keep" }))),
+                ("containers", Some(json!(entries))),
+                ("shutdown", shutdown),
+                ("rollout", rollout),
+            ]);
+            serde_json::from_value(spec).unwrap()
+        })
+        .boxed()
 }
 
 /// Any JSON.
@@ -196,7 +217,9 @@ pub(super) fn anything() -> impl Strategy<Value = Value> {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
             prop::collection::vec((select(vec!["name", "spec", "sleep", "port", "metadata", "0"]), inner), 0..4)
-                .prop_map(|pairs| Value::Object(pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())),
+                .prop_map(|pairs| Value::Object(
+                    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+                )),
         ]
     })
 }
@@ -205,7 +228,9 @@ pub(super) fn anything() -> impl Strategy<Value = Value> {
 pub(super) fn pointers(value: &Value) -> Vec<String> {
     let mut all = vec![String::new()];
     let children: Vec<(String, &Value)> = match value {
-        Value::Object(map) => map.iter().map(|(key, child)| (key.replace('~', "~0").replace('/', "~1"), child)).collect(),
+        Value::Object(map) => {
+            map.iter().map(|(key, child)| (key.replace('~', "~0").replace('/', "~1"), child)).collect()
+        }
         Value::Array(items) => items.iter().enumerate().map(|(index, child)| (index.to_string(), child)).collect(),
         _ => vec![],
     };

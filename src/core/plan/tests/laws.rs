@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::generate;
 use super::support::{check_laws, foreign_part, plan_for, refused, server_defaults, without_empty_annotations};
-use crate::api::workload_health::HeldField;
 use crate::api::WhenAlreadySet;
+use crate::api::workload_health::HeldField;
 use crate::core::plan::{Field, Input, Surroundings, plan};
 
 proptest! {

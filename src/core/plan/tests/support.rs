@@ -56,7 +56,9 @@ pub(super) fn server_defaults(deployment: &Value) -> Value {
 }
 
 fn default_probe(probe: &mut Map<String, Value>) {
-    for (key, default) in [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)] {
+    for (key, default) in
+        [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
+    {
         let value = probe.entry(key).or_insert(json!(default));
         if *value == json!(0) {
             *value = json!(default);
