@@ -5,4 +5,5 @@
 //! gathered and carried out; IO). `ARCHITECTURE.md` has the map and the invariants.
 
 pub mod api;
+pub mod commands;
 pub mod core;
