@@ -180,7 +180,7 @@ fn timings(workload: &Workload, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "  {line}")?;
     }
     let rollout = workload.plan.rollout;
-    if rollout.replicas > 0 {
+    if rollout.replicas > 0 && rollout.step_seconds > 0 {
         writeln!(
             out,
             "  one rollout step takes up to {}s, the whole rollout up to {}s ({} pods, {} at a time)",
