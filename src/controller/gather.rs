@@ -84,24 +84,17 @@ fn owner(
     if let Some((key, policy)) = invalid {
         return (Some((key.clone(), policy.clone())), Vec::new());
     }
-    let contenders: Vec<(Contender<'_>, &Key, &PolicyEntry)> = picture
-        .policies_in(&key.namespace)
-        .filter(|(_, policy)| !policy.object.deleting)
-        .filter_map(|(key, policy)| {
+    let contenders = picture.policies_in(&key.namespace).filter(|(_, policy)| !policy.object.deleting).filter_map(
+        |(key, policy)| {
             let spec = policy.object.spec.as_deref().ok()?;
-            let contender = Contender {
-                name: &key.name,
-                priority: spec.priority,
-                created: policy.object.created,
-                selector: &spec.selector,
-            };
-            Some((contender, key, policy))
-        })
-        .collect();
-    let ownership = ownership::owner(contenders.iter().map(|(contender, ..)| *contender), &ownership::labels(object));
-    let winner = ownership.winner.and_then(|index| contenders.get(index));
-    let weaker = ownership.losers.iter().filter_map(|index| contenders.get(*index)).map(|(_, key, _)| key.name.to_string());
-    (winner.map(|(_, key, policy)| ((*key).clone(), (*policy).clone())), weaker.collect())
+            let created = Some(policy.object.created);
+            let (priority, selector) = (spec.priority, &spec.selector);
+            Some((Contender { name: &key.name, priority, created, selector }, (key, policy)))
+        },
+    );
+    let ownership = ownership::owner(contenders, &ownership::labels(object));
+    let weaker = ownership.losers.iter().map(|(key, _)| key.name.to_string()).collect();
+    (ownership.winner.map(|(key, policy)| (key.clone(), policy.clone())), weaker)
 }
 
 fn surroundings(picture: &Picture, key: &Key, object: &Value, uid: &str) -> Surroundings {

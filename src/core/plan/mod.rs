@@ -217,6 +217,7 @@ struct Draft<'a> {
 
 impl Draft<'_> {
     fn containers(&mut self, policy: Option<&HealthPolicySpec>, targets: &Targets<'_>, workload: &mut Workload<'_>) {
+        let declared_grace = shutdown::declared(policy, workload, self);
         for container in &mut workload.containers {
             let target = targets.of(container.name);
             // A hook cannot be written into a lifecycle that is not a map.
@@ -229,6 +230,9 @@ impl Draft<'_> {
                 let mut want = policy.map_or(Want::Nothing, |policy| {
                     wants::of(policy, target, container, field, &mut self.plan.findings)
                 });
+                if field == Field::PreStop {
+                    want = self.fit_sleep(want, container.name, declared_grace.as_ref());
+                }
                 let current = container.current(field);
                 let owner = self.ledger.owner((container.name, field), current);
                 if owner == Owner::Foreign {
@@ -266,6 +270,22 @@ impl Draft<'_> {
                 }
             }
         }
+    }
+
+    /// The API server refuses a sleep that is longer than the grace period, and a declared grace period stays.
+    fn fit_sleep(&mut self, want: Want, container: &str, declared_grace: Option<&(i64, String)>) -> Want {
+        let (Want::Fill(hook) | Want::Replace(hook), Some((grace, declarer))) = (&want, declared_grace) else {
+            return want;
+        };
+        let sleep = hook.pointer("/sleep/seconds").and_then(Value::as_i64).unwrap_or(0);
+        if sleep <= *grace {
+            return want;
+        }
+        let message = format!(
+            "A preStop sleep of {sleep} seconds does not fit into terminationGracePeriodSeconds, which is declared as {grace} by {declarer}; it is not written."
+        );
+        self.plan.findings.push(Finding::new(Reason::DrainDoesNotFit, container, message));
+        Want::Nothing
     }
 
     /// Settles a number of the pod or the Deployment; returns what it will be.

@@ -113,7 +113,9 @@ pub(super) fn apply(patch: &Patch, document: &Value) -> Result<Value, json_patch
     let mut result = document.clone();
     for operation in &patch.0 {
         if let PatchOperation::Test(TestOperation { path, value: Value::Null }) = operation {
-            if path.resolve(&result).is_ok_and(Value::is_null) || path.resolve(&result).is_err() {
+            // Only the last step may be missing.
+            let parent = path.split_back().and_then(|(parent, _)| parent.resolve(&result).ok());
+            if parent.is_some_and(Value::is_object) && path.resolve(&result).map_or(true, Value::is_null) {
                 continue;
             }
         }

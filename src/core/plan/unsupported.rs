@@ -62,6 +62,7 @@ impl Reason {
             | Self::PsaRefuses
             | Self::Denied
             | Self::Unsupported
+            | Self::DrainDoesNotFit
             | Self::OriginalTooLong => true,
             _ => false,
         }

@@ -13,7 +13,7 @@ use crate::core::plan::workload::{Container, Workload};
 const HEAVY_EXEC_PERIOD: i64 = 10;
 /// Initial delay or detection from which on liveness looks stretched to cover the start.
 const STRETCHED_DELAY: i64 = 15;
-const STRETCHED_DETECTION: i64 = 60;
+const STRETCHED_DETECTION: i64 = 90;
 
 pub(super) fn lint(
     workload: &Workload<'_>,
