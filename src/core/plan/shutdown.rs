@@ -2,12 +2,13 @@
 
 use serde_json::Value;
 
+use super::draft::{After, Draft};
 use super::field::Field;
+use super::normal;
 use super::settle::{self, Slot};
 use super::targets::Targets;
 use super::timings::MINIMUM_STOP_SECONDS;
 use super::workload::{DEFAULT_GRACE_SECONDS, Workload};
-use super::{Draft, normal};
 use crate::api::HealthPolicySpec;
 
 /// Settles `terminationGracePeriodSeconds`, once the hooks are settled.
@@ -23,7 +24,7 @@ pub(super) fn settle(
     let need = policy.and_then(|policy| needed(policy, targets, workload));
     let slot = Slot { field, current, absence: None, owner: owner.clone() };
     let settled = settle::raise(slot, need, DEFAULT_GRACE_SECONDS, longest_sleep(workload));
-    if let Some(after) = draft.number(field, current, settled, &owner) {
+    if let After::Becomes(after) = draft.number(field, current, settled, &owner) {
         workload.grace_after = after.as_ref().and_then(Value::as_i64).unwrap_or(DEFAULT_GRACE_SECONDS);
     }
 }

@@ -5,10 +5,12 @@ use serde_json::{Value, json};
 use super::{Problem, rules, validate};
 use crate::api::crds;
 
+#[allow(clippy::needless_pass_by_value)] // reads better in the tables
 fn policy(spec: Value) -> Value {
     json!({"apiVersion": "gracekeeper.dev/v1alpha1", "kind": "HealthPolicy", "metadata": {"name": "p"}, "spec": spec})
 }
 
+#[allow(clippy::needless_pass_by_value)]
 fn with_liveness(probe: Value) -> Value {
     json!({"selector": {}, "containers": [{"probes": {"liveness": probe}}]})
 }
