@@ -1,5 +1,7 @@
 //! Runs `gracekeeper plan` as people and CI jobs do.
 
+#![allow(clippy::unwrap_used)] // clippy knows tests by #[test], not their helpers
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};

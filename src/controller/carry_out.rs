@@ -40,12 +40,7 @@ pub(crate) enum Carried {
 
 impl CarryOut {
     /// Stores the status of a decision that writes nothing to the Deployment, if it says something new.
-    pub(crate) async fn remember(
-        &self,
-        key: &Key,
-        gathered: &Gathered,
-        decision: &Decision,
-    ) -> Result<(), CallError> {
+    pub(crate) async fn remember(&self, key: &Key, gathered: &Gathered, decision: &Decision) -> Result<(), CallError> {
         let Some(status) = &decision.status else { return Ok(()) };
         if gathered.health.as_ref() == Some(status) {
             return Ok(());
@@ -177,7 +172,8 @@ impl CarryOut {
             },
             "spec": {},
         });
-        let created = self.caller.write("health_create", request(post(health_collection(key)), to_bytes(&body)?)?).await?;
+        let created =
+            self.caller.write("health_create", request(post(health_collection(key)), to_bytes(&body)?)?).await?;
         Ok(self.take_in_health(key, created.object))
     }
 

@@ -80,7 +80,8 @@ fn owner(
 ) -> (Option<(Key, PolicyEntry)>, Vec<String>) {
     // A policy that cannot be understood keeps what it owned, and nothing is touched: neither by it nor by another.
     let mut policies = picture.policies_in(&key.namespace);
-    let invalid = policies.find(|(_, p)| p.object.spec.is_err() && !p.object.deleting && last_owner == Some(&p.object.uid));
+    let invalid =
+        policies.find(|(_, p)| p.object.spec.is_err() && !p.object.deleting && last_owner == Some(&p.object.uid));
     if let Some((key, policy)) = invalid {
         return (Some((key.clone(), policy.clone())), Vec::new());
     }
@@ -134,11 +135,5 @@ fn view<'a>(key: &'a Key, policy: &'a PolicyEntry) -> PolicyView<'a> {
     // Nothing is written before the finalizer stands: else a quick deletion would leave our values behind.
     let unguarded = policy.object.finalizer_at.is_none() && spec.is_some_and(|spec| spec.mode == Mode::Enforce);
     let coalesced_at = if unguarded { jiff::Timestamp::MAX } else { policy.coalesced_at };
-    PolicyView {
-        name: &key.name,
-        uid: &policy.object.uid,
-        generation: policy.object.generation,
-        spec,
-        coalesced_at,
-    }
+    PolicyView { name: &key.name, uid: &policy.object.uid, generation: policy.object.generation, spec, coalesced_at }
 }

@@ -14,8 +14,8 @@ use super::writes::{CallError, Caller};
 use crate::api::conditions::ConditionType;
 use crate::api::{FIELD_MANAGER, FINALIZER, HealthPolicyStatus, Mode};
 use crate::core::backoff;
-use crate::core::{ownership, selector};
 use crate::core::policy_summary::{Owner, PolicyFacts, Selected, summarize};
+use crate::core::{ownership, selector};
 
 /// Looks at policies.
 pub(crate) struct Policies {
@@ -104,13 +104,7 @@ impl Policies {
         }
     }
 
-    async fn patch(
-        &self,
-        key: &Key,
-        subresource: &str,
-        what: &'static str,
-        patch: &Value,
-    ) -> Result<(), CallError> {
+    async fn patch(&self, key: &Key, subresource: &str, what: &'static str, patch: &Value) -> Result<(), CallError> {
         let uri = format!(
             "/apis/gracekeeper.dev/v1alpha1/namespaces/{}/healthpolicies/{}{subresource}?fieldManager={FIELD_MANAGER}",
             key.namespace, key.name

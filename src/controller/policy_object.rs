@@ -10,8 +10,8 @@ use kube::api::ObjectMeta;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::core::validate;
 use crate::api::{FINALIZER, HealthPolicy, HealthPolicySpec, HealthPolicyStatus};
+use crate::core::validate;
 
 /// The object as it is watched.
 #[derive(Resource, Clone, Debug, Deserialize)]

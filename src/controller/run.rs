@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use super::carry_out::CarryOut;
 use super::events::Publisher;
 use super::fence::Fence;
+use super::http;
 use super::lease::{Elector, Standing};
 use super::memory::Memory;
 use super::metrics::Metrics;
@@ -26,7 +27,6 @@ use super::watches::{Sink, StoredHealth, Watched, watch};
 use super::workloads::Workloads;
 use super::world::{Key, Touched, World};
 use super::writes::{Caller, chain};
-use super::http;
 
 /// Delay of a policy's summary: the most that a fleet in motion can make us write is one status a second per policy.
 const SUMMARY_DELAY: Duration = Duration::from_secs(1);
@@ -40,8 +40,7 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
 
     let readiness = Readiness::default();
     let (stop, stopped) = signal::channel(false);
-    let listener =
-        http::bind(settings.listen).await.map_err(|error| StartError::Listen(settings.listen, error))?;
+    let listener = http::bind(settings.listen).await.map_err(|error| StartError::Listen(settings.listen, error))?;
     let mut server = stopped.clone();
     let server = tokio::spawn(http::serve(listener, readiness.clone(), metrics.clone(), async move {
         let _ = server.wait_for(|stop| *stop).await;
@@ -134,12 +133,8 @@ impl Operator {
             metrics: metrics.clone(),
             carry_out: CarryOut { caller: caller.clone(), publisher: publisher.clone(), world: world.clone() },
         });
-        let policies = Arc::new(Policies {
-            world: world.clone(),
-            queue: Arc::new(WorkQueue::new()),
-            caller,
-            publisher,
-        });
+        let policies =
+            Arc::new(Policies { world: world.clone(), queue: Arc::new(WorkQueue::new()), caller, publisher });
         Self { world, workloads, policies, metrics, workers: tokio::sync::Mutex::default() }
     }
 

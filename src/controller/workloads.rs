@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::time::Instant;
 
-use super::carry_out::{CarryOut, Carried};
+use super::carry_out::{Carried, CarryOut};
 use super::gather::{Gathered, gather};
 use super::memory::Memory;
 use super::metrics::Metrics;

@@ -51,7 +51,10 @@ pub fn declarations(object: &Value, paths: &[&str]) -> Vec<Value> {
     }
     let declared = paths.iter().filter_map(|path| Some((declarer(object, path)?, path)));
     let entry = |(manager, path): (String, &&str)| {
-        let fields = path.rsplit('/').filter(|key| !key.is_empty()).fold(json!({}), |inner, key| json!({format!("f:{key}"): inner}));
+        let fields = path
+            .rsplit('/')
+            .filter(|key| !key.is_empty())
+            .fold(json!({}), |inner, key| json!({format!("f:{key}"): inner}));
         json!({"manager": manager, "operation": "Apply", "fieldsV1": fields})
     };
     declared.map(entry).collect()
@@ -87,7 +90,8 @@ mod tests {
     fn declarations_say_the_same_in_short() {
         let manifest = json!({"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 5}}}});
         let live = json!({"metadata": {"uid": "u", "annotations": {LAST_APPLIED: manifest.to_string()}}});
-        let short = json!({"metadata": {"uid": "u", "managedFields": declarations(&live, &[GRACE, "/spec/minReadySeconds"])}});
+        let short =
+            json!({"metadata": {"uid": "u", "managedFields": declarations(&live, &[GRACE, "/spec/minReadySeconds"])}});
         assert_eq!(declarer(&short, GRACE).as_deref(), Some("kubectl apply"));
         assert_eq!(declarer(&short, "/spec/minReadySeconds"), None);
     }

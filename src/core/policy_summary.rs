@@ -113,8 +113,11 @@ fn valid(
     conflict: Option<Selected<'_>>,
 ) -> Vec<Verdict> {
     let conflict = conflict.map(|one| match one.owner {
-        Owner::Other(policy) => format!(" {} selected here: owned by stronger policies, {} by {policy}.",
-            of_those(counts.conflicting), one.name),
+        Owner::Other(policy) => format!(
+            " {} selected here: owned by stronger policies, {} by {policy}.",
+            of_those(counts.conflicting),
+            one.name
+        ),
         _ => String::new(),
     });
     let conflict = conflict.unwrap_or_default();
@@ -163,9 +166,11 @@ fn enforced(spec: &HealthPolicySpec, counts: &WorkloadCounts, example: Option<Se
             let message = format!("Audit only: {} of {of} would change.{told}", counts.drifted);
             verdict(ConditionStatus::False, "Audit", message)
         }
-        Mode::Enforce if counts.governed == 0 && counts.conflicting > 0 => {
-            verdict(ConditionStatus::False, "Conflict", "Every selected Deployment is owned by a stronger policy.".into())
-        }
+        Mode::Enforce if counts.governed == 0 && counts.conflicting > 0 => verdict(
+            ConditionStatus::False,
+            "Conflict",
+            "Every selected Deployment is owned by a stronger policy.".into(),
+        ),
         Mode::Enforce if counts.governed == 0 => {
             verdict(ConditionStatus::False, "Progressing", "The selected Deployments are being looked at.".into())
         }

@@ -23,7 +23,8 @@ async fn a_stopped_leader_hands_over_within_seconds_and_a_killed_one_after_its_l
     first.ready().await;
     let second = Operator::spawn(&ns, &identity, &quick);
     second.ready().await;
-    let first_holder = eventually("someone leads", || async { Some(holder(&ns).await).filter(|h| !h.is_empty()) }).await;
+    let first_holder =
+        eventually("someone leads", || async { Some(holder(&ns).await).filter(|h| !h.is_empty()) }).await;
 
     first.signal("TERM");
     assert_eq!(first.ended().await, Some(0));
@@ -83,10 +84,8 @@ async fn a_missing_right_is_named_by_verb_and_resource() {
     let patch = r#"[{"op": "remove", "path": "/rules/1"}]"#;
     let rules = ns.cluster.kubectl(&["get", "clusterrole", &identity.release, "-o", "jsonpath={.rules[1]}"]);
     ns.cluster.kubectl(&["patch", "clusterrole", &identity.release, "--type=json", "-p", patch]);
-    let (code, error) = run_with(
-        identity.kubeconfig.to_str().unwrap(),
-        &["--namespaces", &ns.name, "--lease-namespace", &ns.name],
-    );
+    let (code, error) =
+        run_with(identity.kubeconfig.to_str().unwrap(), &["--namespaces", &ns.name, "--lease-namespace", &ns.name]);
     assert_eq!(code, Some(1), "{error}");
     assert!(error.contains("missing rights of system:serviceaccount:"), "{error}");
     let lost: serde_json::Value = serde_json::from_str(&rules).unwrap();

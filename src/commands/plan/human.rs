@@ -97,7 +97,7 @@ fn heading(workload: &Workload, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn diff(workload: &Workload, out: &mut dyn Write) -> io::Result<()> {
-    let [before, after] = [&workload.before, &workload.after].map(|value| yaml(value));
+    let [before, after] = [&workload.before, &workload.after].map(yaml);
     let diff = TextDiff::from_lines(&before, &after);
     for (index, group) in diff.grouped_ops(CONTEXT).iter().enumerate() {
         if index > 0 {

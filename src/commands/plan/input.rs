@@ -186,7 +186,7 @@ impl Reader<'_> {
             return self.wrong(place, Some(&shown), None, "is there twice");
         }
         match kind.as_str() {
-            "HealthPolicy" => return self.policy(place, &shown, namespace, value),
+            "HealthPolicy" => self.policy(place, &shown, namespace, value),
             "Deployment" => {
                 let containers = value.pointer("/spec/template/spec/containers");
                 if containers.and_then(Value::as_array).is_none_or(Vec::is_empty) {

@@ -182,11 +182,8 @@ fn enforce(observed: &Observed<'_>, deployment: &Value, owner: PolicyView<'_>, s
                 return Decision { action: Action::NameRival, outcome, status: None, look_again: None };
             }
             Some(manager) => {
-                let seen = contention::Reversal {
-                    manager: manager.into(),
-                    field,
-                    generation: observed.deployment.generation,
-                };
+                let seen =
+                    contention::Reversal { manager: manager.into(), field, generation: observed.deployment.generation };
                 let before = observed.health.and_then(|h| h.contention.as_ref());
                 Some(contention::after_reversal(before, seen, observed.now))
             }

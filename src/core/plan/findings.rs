@@ -1,6 +1,7 @@
 //! What a plan finds, as a table: reason, severity, what it means, remedy. `docs/reference/findings.md` is made from it.
 
 use std::cmp::Reverse;
+use std::fmt::Write;
 
 use super::field::Field;
 use crate::api::workload_health::Severity;
@@ -194,9 +195,10 @@ pub fn document() -> String {
         - **Info**: good to know.\n",
     );
     for severity in [Severity::Error, Severity::Warning, Severity::Info] {
-        text.push_str(&format!("\n## {severity:?}\n\n| Reason | What it means | What to do |\n|---|---|---|\n"));
+        // Writing into a String cannot fail.
+        let _ = write!(text, "\n## {severity:?}\n\n| Reason | What it means | What to do |\n|---|---|---|\n");
         for reason in Reason::ALL.iter().filter(|reason| reason.severity() == severity) {
-            text.push_str(&format!("| `{}` | {} | {} |\n", reason.as_str(), reason.meaning(), reason.remedy()));
+            let _ = writeln!(text, "| `{}` | {} | {} |", reason.as_str(), reason.meaning(), reason.remedy());
         }
     }
     text

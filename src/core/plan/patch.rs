@@ -46,10 +46,10 @@ pub(super) fn build(plan: &Plan) -> Patch {
     // A container is addressed by its index: make sure that it is still the same one.
     let mut named = BTreeSet::new();
     for change in &plan.changes {
-        if let Some(path) = change.container_path() {
-            if named.insert(path.clone()) {
-                operations.push(test(&format!("{path}/name"), json!(change.container)));
-            }
+        if let Some(path) = change.container_path()
+            && named.insert(path.clone())
+        {
+            operations.push(test(&format!("{path}/name"), json!(change.container)));
         }
     }
     for change in &plan.changes {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Draft;
+use super::draft::{After, Draft};
 use super::field::Field;
 use super::ledger::Owner;
 use super::settle::{self, Slot, Want};
@@ -45,7 +45,7 @@ fn min_ready(policy: Option<&HealthPolicySpec>, workload: &mut Workload<'_>, dra
         let [own, wanted] = [current, wanted.as_ref()].map(|value| describe::describe(field, value));
         draft.plan.findings.push(findings::kept_existing("", field, &own, &wanted));
     }
-    if let Some(after) = draft.number(field, current, settled, &owner) {
+    if let After::Becomes(after) = draft.number(field, current, settled, &owner) {
         workload.min_ready_after = after.as_ref().and_then(Value::as_i64).unwrap_or(0);
     }
 }
@@ -61,7 +61,7 @@ fn deadline(policy: Option<&HealthPolicySpec>, workload: &mut Workload<'_>, draf
     let floor = workload.min_ready_after.saturating_add(1).min(NO_DEADLINE);
     let slot = Slot { field, current, absence: None, owner: owner.clone() };
     let settled = settle::raise(slot, need, DEFAULT_PROGRESS_DEADLINE_SECONDS, floor);
-    if let Some(after) = draft.number(field, current, settled, &owner) {
+    if let After::Becomes(after) = draft.number(field, current, settled, &owner) {
         workload.deadline_after = after.as_ref().and_then(Value::as_i64).unwrap_or(DEFAULT_PROGRESS_DEADLINE_SECONDS);
     }
 }

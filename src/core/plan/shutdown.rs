@@ -2,13 +2,15 @@
 
 use serde_json::Value;
 
+use super::draft::{After, Draft};
 use super::field::Field;
+use super::findings::{Finding, Reason};
+use super::ledger::Owner;
+use super::normal;
 use super::settle::{self, Slot};
 use super::targets::Targets;
 use super::timings::MINIMUM_STOP_SECONDS;
 use super::workload::{DEFAULT_GRACE_SECONDS, Workload};
-use super::ledger::Owner;
-use super::{Draft, Finding, Reason, normal};
 use crate::api::HealthPolicySpec;
 
 /// Settles `terminationGracePeriodSeconds`, once the hooks are settled.
@@ -33,7 +35,7 @@ pub(super) fn settle(
     }
     let slot = Slot { field, current, absence: None, owner: owner.clone() };
     let settled = settle::raise(slot, need, DEFAULT_GRACE_SECONDS, longest_sleep(workload));
-    if let Some(after) = draft.number(field, current, settled, &owner) {
+    if let After::Becomes(after) = draft.number(field, current, settled, &owner) {
         workload.grace_after = after.as_ref().and_then(Value::as_i64).unwrap_or(DEFAULT_GRACE_SECONDS);
     }
 }

@@ -177,7 +177,7 @@ impl<'a> Container<'a> {
 
     /// Seconds of the preStop sleep as it will be.
     pub(super) fn sleep(&self) -> Option<i64> {
-        self.pre_stop().and_then(|hook| hook.sleep())
+        self.pre_stop().and_then(super::probe_view::PreStopView::sleep)
     }
 
     /// Number of the port of that name.

@@ -29,11 +29,11 @@ pub(super) fn check(schema: &JSONSchemaProps, value: &Value, path: &str, problem
         add(format!("must be of type {wanted}, is {}", kind(value)));
         return;
     }
-    if let Some(allowed) = &schema.enum_ {
-        if !allowed.iter().any(|each| each.0 == *value) {
-            let names: Vec<String> = allowed.iter().map(|each| each.0.to_string()).collect();
-            add(format!("must be one of {}, is {value}", names.join(", ")));
-        }
+    if let Some(allowed) = &schema.enum_
+        && !allowed.iter().any(|each| each.0 == *value)
+    {
+        let names: Vec<String> = allowed.iter().map(|each| each.0.to_string()).collect();
+        add(format!("must be one of {}, is {value}", names.join(", ")));
     }
     match value {
         Value::Number(number) => {

@@ -32,9 +32,37 @@ fn the_grace_period_covers_every_hook_and_the_finish() {
         ("no wish", "rollout: {}".into(), "terminationGracePeriodSeconds: 1", String::new(), 1),
         ("the largest numbers", shutdown(3600, 86_400), "", String::new(), 90_002),
     ] {
-        let before = pod(grace_line, &hook);
+        let mut before = pod(grace_line, &hook);
+        before["metadata"]["uid"] = json!("u"); // live, and written by an update: nobody declares the number
         assert_eq!(grace(&after(&policy, &before)), want, "{name}");
     }
+}
+
+#[test]
+fn a_number_that_the_manifest_declares_is_kept_and_said_so() {
+    let findings = |policy_yaml: &str, before: &Value| {
+        let plan = plan_for(Some(&policy(policy_yaml)), before, &[]);
+        let reasons: Vec<_> = plan
+            .findings
+            .iter()
+            .map(|f| f.reason.as_str())
+            .filter(|r| r.contains("Grace") || r.contains("Drain"))
+            .collect();
+        (grace(&plan.apply_to(before).unwrap()), plan.changes.len(), reasons.join(" "))
+    };
+    let pod = |grace: i64| deployment(&format!("terminationGracePeriodSeconds: {grace}\ncontainers: [{{name: app}}]"));
+    let shutdown = "shutdown: {drainSeconds: 10, finishSeconds: 20}";
+    assert_eq!(findings(shutdown, &pod(60)), (60, 1, String::new()), "long enough");
+    assert_eq!(findings(shutdown, &pod(15)), (15, 1, "GraceTooShort".into()), "the sleep still fits");
+    assert_eq!(findings(shutdown, &pod(5)), (5, 0, "DrainDoesNotFit GraceTooShort".into()), "the sleep does not fit");
+    let replace = format!("whenAlreadySet: Replace\n{shutdown}");
+    assert_eq!(findings(&replace, &pod(5)), (32, 2, String::new()), "Replace raises it");
+
+    let mut before = deployment("containers: [{name: app}]");
+    before["spec"]["progressDeadlineSeconds"] = json!(60);
+    let rolled = after("rollout: {minReadySeconds: 90}", &before);
+    assert_eq!(rolled["spec"], before["spec"], "minReadySeconds does not fit below a declared deadline");
+    assert_eq!(after("rollout: {minReadySeconds: 59}", &before)["spec"]["minReadySeconds"], 59);
 }
 
 #[test]
@@ -69,6 +97,7 @@ fn the_deadline_is_only_raised_and_exceeds_the_step() {
         ("nothing to raise", "{patience: {scheduleSeconds: 0, pullSeconds: 0}}", plain, Some(2), json!(2)),
     ] {
         let mut before = deployment(pod);
+        before["metadata"]["uid"] = json!("u");
         if let Some(now) = now {
             before["spec"]["progressDeadlineSeconds"] = json!(now);
         }

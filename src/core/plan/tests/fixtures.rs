@@ -97,7 +97,7 @@ fn each_fixture_shows_what_it_is_there_for() {
         ),
         ("17", none, &["KeptExisting"; 3]),
         ("18", none, &["UnknownPort"; 3]),
-        ("19", none, none),
+        ("19", none, &["DrainDoesNotFit", "GraceTooShort"]),
         ("20", &["ReadinessGateOwner"], &["ReadinessGateOwner"]),
         ("21", none, &["KeptExisting", "KeptExisting"]),
         ("22", none, none),
@@ -114,11 +114,11 @@ fn each_fixture_shows_what_it_is_there_for() {
         (
             "29",
             &["PreStopLongerThanGrace", "DrainCutByLiveness"],
-            &["DrainCutByLiveness", "KeptExisting", "KeptExisting"],
+            &["PreStopLongerThanGrace", "GraceTooShort", "DrainCutByLiveness", "KeptExisting", "KeptExisting"],
         ),
         ("30", &["NoStartupProbe"], &["KeptExisting"]),
         ("31", &["ExecProbeHeavy", "TimeoutTooTight"], &["UnknownPort"; 0]),
-        ("33", none, none),
+        ("33", none, &["GraceTooShort"]),
     ] {
         let deployment = fixture(name);
         assert_eq!(reasons(&plan_for(None, &deployment, &[])), without, "{name} without a policy");

@@ -81,10 +81,10 @@ fn default_handler(map: &mut Map<String, Value>) {
 }
 
 pub(super) fn without_empty_annotations(mut deployment: Value) -> Value {
-    if let Some(metadata) = deployment.get_mut("metadata").and_then(Value::as_object_mut) {
-        if metadata.get("annotations").is_some_and(|annotations| *annotations == json!({})) {
-            metadata.remove("annotations");
-        }
+    if let Some(metadata) = deployment.get_mut("metadata").and_then(Value::as_object_mut)
+        && metadata.get("annotations").is_some_and(|annotations| *annotations == json!({}))
+    {
+        metadata.remove("annotations");
     }
     deployment
 }
