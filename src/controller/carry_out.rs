@@ -35,7 +35,7 @@ pub(crate) enum Carried {
     /// The dry run was refused: nothing was written.
     Refused(Finding),
     /// The dry run shows that the server would not store some values: decide again with this memory.
-    Dropped(WorkloadHealthStatus),
+    Dropped(Box<WorkloadHealthStatus>),
 }
 
 impl CarryOut {
@@ -79,7 +79,7 @@ impl CarryOut {
                         return Ok(Carried::Refused(Finding::new(Reason::PsaRefuses, "", warning.as_str())));
                     }
                     if let Some(health) = decide::after_dry_run(&observed, plan, &answer.object) {
-                        return Ok(Carried::Dropped(health));
+                        return Ok(Carried::Dropped(Box::new(health)));
                     }
                 }
                 Err(CallError::Invalid(message) | CallError::Forbidden(message)) => {

@@ -65,7 +65,6 @@ impl Policies {
 
     async fn look(&self, key: &Key) -> Result<Option<Duration>, CallError> {
         match self.world.with(|picture| need(picture, key)) {
-            Need::Nothing => Ok(None),
             Need::Guard { uid, first } => {
                 let add = if first {
                     json!({"op": "add", "path": "/metadata/finalizers", "value": [FINALIZER]})
@@ -86,7 +85,7 @@ impl Policies {
                 tracing::info!(policy = %key, "the policy is let go: no Deployment holds a value of it");
                 Ok(None)
             }
-            Need::LetGo { .. } => Ok(None),
+            Need::Nothing | Need::LetGo { .. } => Ok(None),
             Need::WaitForRelease(count) => {
                 tracing::debug!(policy = %key, count, "waiting for Deployments to be released");
                 Ok(Some(Duration::from_secs(2)))

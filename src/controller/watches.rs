@@ -139,7 +139,9 @@ pub(crate) async fn watch<K: Watched>(
                         .filter(|id| !seen.contains(id) && id.is_in(namespace.as_deref()))
                         .collect()
                 });
-                gone.iter().for_each(|id| remove::<K>(&sink, id));
+                for id in &gone {
+                    remove::<K>(&sink, id);
+                }
                 listed_once = true;
                 part.ready();
             }

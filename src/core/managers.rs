@@ -25,7 +25,7 @@ pub fn declarer(object: &Value, path: &str) -> Option<String> {
     if object.pointer("/metadata/uid").is_none() {
         return object.pointer(path).filter(|value| !value.is_null()).map(|_| "the manifest".into());
     }
-    let owned: String = path.split('/').skip(1).map(|key| format!("/f:{key}")).collect();
+    let owned = path.replace('/', "/f:");
     let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array);
     let applier = entries.into_iter().flatten().find(|entry| {
         entry["operation"] == "Apply"

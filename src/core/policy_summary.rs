@@ -64,7 +64,7 @@ pub fn summarize<'a>(facts: &PolicyFacts<'_>, selected: impl Iterator<Item = Sel
                         if state.is_some_and(|(_, reason, _)| reason == "Contended") {
                             counts.contended = counts.contended.saturating_add(1);
                         }
-                        example = more_telling(example, one);
+                        example = Some(more_telling(example, one));
                     }
                 }
             }
@@ -83,16 +83,12 @@ pub fn summarize<'a>(facts: &PolicyFacts<'_>, selected: impl Iterator<Item = Sel
 }
 
 /// Waiting and writing pass by themselves; anything else is more worth telling.
-fn more_telling<'a>(known: Option<Selected<'a>>, new: Selected<'a>) -> Option<Selected<'a>> {
+fn more_telling<'a>(known: Option<Selected<'a>>, new: Selected<'a>) -> Selected<'a> {
     let passes = |one: &Selected<'_>| {
         let reason = one.compliant.map_or("", |(_, reason, _)| reason);
         ["", "Enforcing", "Coalescing", "WaitingForRollout", "WaitingForTurn", "Planned"].contains(&reason)
     };
-    match known {
-        Some(known) if passes(&known) && !passes(&new) => Some(new),
-        Some(known) => Some(known),
-        None => Some(new),
-    }
+    known.filter(|known| !passes(known) || passes(&new)).unwrap_or(new)
 }
 
 fn invalid(error: &str) -> Vec<Verdict> {

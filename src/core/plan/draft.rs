@@ -141,12 +141,12 @@ impl<'a> Draft<'a> {
         settled: Settled,
         span: Span,
     ) -> After {
-        if let Write::Value(value) = &settled.write {
-            if unsupported::lists(self.unsupported, (container, field), value) {
-                self.plan.held.extend(self.ledger.entry((container, field), current).cloned());
-                self.plan.findings.push(unsupported::finding(container, field, value));
-                return After::AsIs;
-            }
+        if let Write::Value(value) = &settled.write
+            && unsupported::lists(self.unsupported, (container, field), value)
+        {
+            self.plan.held.extend(self.ledger.entry((container, field), current).cloned());
+            self.plan.findings.push(unsupported::finding(container, field, value));
+            return After::AsIs;
         }
         if let Some((value, original)) = settled.held {
             self.plan.held.push(HeldField {

@@ -54,18 +54,18 @@ impl Change {
 impl Reason {
     /// Whether it means that something which was asked for is not written.
     pub fn blocks(self) -> bool {
-        match self {
+        matches!(
+            self,
             Self::MissingContainer
-            | Self::InitContainer
-            | Self::AmbiguousContainer
-            | Self::UnknownPort
-            | Self::HandlerConflict
-            | Self::PsaRefuses
-            | Self::Denied
-            | Self::Unsupported
-            | Self::DrainDoesNotFit
-            | Self::OriginalTooLong => true,
-            _ => false,
-        }
+                | Self::InitContainer
+                | Self::AmbiguousContainer
+                | Self::UnknownPort
+                | Self::HandlerConflict
+                | Self::PsaRefuses
+                | Self::Denied
+                | Self::Unsupported
+                | Self::DrainDoesNotFit
+                | Self::OriginalTooLong
+        )
     }
 }
