@@ -55,11 +55,13 @@ impl<'a> Draft<'a> {
                 let mut want = policy.map_or(Want::Nothing, |policy| {
                     wants::of(policy, target, container, field, &mut self.plan.findings)
                 });
-                if field == Field::PreStop {
-                    want = self.fit_sleep(want, container.name, declared_grace.as_ref());
-                }
                 let current = container.current(field);
                 let owner = self.ledger.owner((container.name, field), current);
+                // A hook of the workload that is kept anyway needs no room for ours.
+                let kept = owner == Owner::Foreign && matches!(want, Want::Fill(_));
+                if field == Field::PreStop && !kept {
+                    want = self.fit_sleep(want, container.name, declared_grace.as_ref());
+                }
                 if owner == Owner::Foreign {
                     want = self.spare_long_original(want, container.name, field, current);
                 }

@@ -45,6 +45,11 @@ use patch::{Guards, MarkerWrite};
 use targets::Targets;
 use workload::Workload;
 
+/// Entries of one field that are kept in the ledger besides the one to come.
+const LEAVING_LIMIT: usize = 2;
+/// Entries that the schema lets the ledger hold.
+const LEDGER_LIMIT: usize = 256;
+
 /// All that a plan is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
@@ -124,7 +129,7 @@ pub struct Plan {
     /// The marker after the write; empty when there is none.
     pub marker: String,
     guards: Guards,
-    /// Ledger entries that are true now and will not be after the write.
+    /// Ledger entries that may be true now and will not be after the write.
     leaving: Vec<HeldField>,
 }
 
@@ -151,7 +156,7 @@ pub fn plan_without(input: &Input<'_>, unsupported: &[HeldField]) -> Plan {
 
     let Draft { mut plan, stale_marker, .. } = draft;
     plan.held.sort_by(|one, two| (&one.container, &one.field).cmp(&(&two.container, &two.field)));
-    plan.leaving = input.held.iter().filter(|entry| !plan.held.contains(entry)).cloned().collect();
+    plan.leaving = leaving(input.held, &plan.held);
     plan.guards.uid = workload.uid().map(Into::into);
     set_marker(&mut plan, input.deployment, marker, stale_marker);
     // In the order of their paths: Deployment, containers by index, init containers, pod.
@@ -164,6 +169,20 @@ pub fn plan_without(input: &Input<'_>, unsupported: &[HeldField]) -> Plan {
     lint::lint(input.policy, &targets, &workload, input.surroundings, &mut plan.findings);
     findings::sort(&mut plan.findings);
     plan
+}
+
+/// Entries of the ledger that the write makes untrue. Writes that fail again and again, each with another value, must not
+/// make the ledger grow: the newest two of a field are enough, one for what is there and one for a write on its way.
+fn leaving(before: &[HeldField], after: &[HeldField]) -> Vec<HeldField> {
+    let mut leaving: Vec<HeldField> = Vec::new();
+    for entry in before.iter().filter(|entry| !after.contains(entry)) {
+        let same_field = |each: &&HeldField| each.container == entry.container && each.field == entry.field;
+        if leaving.iter().filter(same_field).count() < LEAVING_LIMIT {
+            leaving.push(entry.clone());
+        }
+    }
+    leaving.truncate(LEDGER_LIMIT.saturating_sub(after.len()));
+    leaving
 }
 
 fn order(change: &Change) -> (u8, usize, Field) {

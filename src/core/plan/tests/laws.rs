@@ -5,7 +5,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::generate;
-use super::support::{check_laws, foreign_part, plan_for, refused, server_defaults, without_empty_annotations};
+use super::support::{
+    check_laws, deployment, foreign_part, plan_for, policy, refused, server_defaults, without_empty_annotations,
+};
 use crate::api::WhenAlreadySet;
 use crate::api::workload_health::HeldField;
 use crate::core::plan::{Field, Input, Surroundings, plan};
@@ -178,4 +180,17 @@ fn a_thousand_containers_are_planned_and_the_status_stays_bounded() {
     let surroundings = Surroundings::default();
     let release = plan(&Input { policy: None, deployment: &after, held: &first.held, surroundings: &surroundings });
     assert_eq!(release.changes.len(), 64);
+}
+
+#[test]
+fn writes_that_fail_again_and_again_do_not_make_the_ledger_grow() {
+    let before = deployment("containers: [{name: app}]");
+    let mut held = vec![];
+    for period in 1..50 {
+        let probe = format!("containers: [{{probes: {{liveness: {{grpc: {{port: 1}}, periodSeconds: {period}}}}}}}]");
+        held = plan_for(Some(&policy(&probe)), &before, &held).held_while_writing();
+    }
+    assert_eq!(held.len(), 3);
+    // The newest come first: the last write may still have arrived.
+    assert!(held[0].value.contains(":49") && held[1].value.contains(":48"), "{held:?}");
 }

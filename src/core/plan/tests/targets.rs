@@ -102,3 +102,17 @@ fn a_probe_with_an_unknown_port_name_is_not_written_and_ours_is_taken_back() {
     assert_eq!(reasons(&second), ["UnknownPort"]);
     assert!(second.changes[0].to.is_none());
 }
+
+#[test]
+fn a_kept_hook_is_not_measured_against_a_declared_grace_period() {
+    let policy = policy("shutdown: {drainSeconds: 10, finishSeconds: 20}");
+    for (hook, findings) in [
+        ("", vec!["DrainDoesNotFit"]),
+        (", lifecycle: {preStop: {exec: {command: [x]}}}", vec!["GraceTooShort", "KeptExisting"]),
+    ] {
+        let workload = deployment(&format!("terminationGracePeriodSeconds: 5\ncontainers: [{{name: app{hook}}}]"));
+        let plan = plan_for(Some(&policy), &workload, &[]);
+        assert!(findings.iter().all(|reason| reasons(&plan).contains(reason)), "{hook}: {:?}", reasons(&plan));
+        assert_eq!(reasons(&plan).contains(&"DrainDoesNotFit"), hook.is_empty());
+    }
+}
