@@ -32,11 +32,20 @@ impl Cluster {
             } else {
                 Self::start(&["--nodes", "4"])
             };
-            cluster.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "crds/"]);
-            let established = ["wait", "--for=condition=Established", "--timeout=60s", "-f", "crds/"];
-            cluster.kubectl(&established);
-            cluster
+            cluster.with_crds()
         })
+    }
+
+    /// Makes another cluster the shared one, before the first use.
+    #[allow(dead_code)] // benchmarks have one of their own shape
+    pub(crate) fn share(cluster: Self) {
+        assert!(CLUSTER.set(cluster.with_crds()).is_ok(), "the shared cluster is in use already");
+    }
+
+    fn with_crds(self) -> Self {
+        self.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "crds/"]);
+        self.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "-f", "crds/"]);
+        self
     }
 
     fn existing() -> Self {
