@@ -32,11 +32,14 @@ impl Cluster {
             } else {
                 Self::start(&["--nodes", "4"])
             };
-            cluster.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "crds/"]);
-            let established = ["wait", "--for=condition=Established", "--timeout=60s", "-f", "crds/"];
-            cluster.kubectl(&established);
+            cluster.install_crds();
             cluster
         })
+    }
+
+    pub(crate) fn install_crds(&self) {
+        self.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "crds/"]);
+        self.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "-f", "crds/"]);
     }
 
     fn existing() -> Self {
