@@ -5,6 +5,7 @@
 //! `docs/reference/api.md` and has an accept and a reject case that runs on a real API server.
 
 #![allow(unreachable_pub)] // the schema derive repeats each struct inside a function
+#![allow(clippy::duplicated_attributes, clippy::struct_field_names)] // printcolumn repeats; units end names
 
 pub mod availability;
 pub mod conditions;

@@ -35,17 +35,12 @@ pub(crate) enum Carried {
     /// The dry run was refused: nothing was written.
     Refused(Finding),
     /// The dry run shows that the server would not store some values: decide again with this memory.
-    Dropped(WorkloadHealthStatus),
+    Dropped(Box<WorkloadHealthStatus>),
 }
 
 impl CarryOut {
     /// Stores the status of a decision that writes nothing to the Deployment, if it says something new.
-    pub(crate) async fn remember(
-        &self,
-        key: &Key,
-        gathered: &Gathered,
-        decision: &Decision,
-    ) -> Result<(), CallError> {
+    pub(crate) async fn remember(&self, key: &Key, gathered: &Gathered, decision: &Decision) -> Result<(), CallError> {
         let Some(status) = &decision.status else { return Ok(()) };
         if gathered.health.as_ref() == Some(status) {
             return Ok(());
@@ -84,7 +79,7 @@ impl CarryOut {
                         return Ok(Carried::Refused(Finding::new(Reason::PsaRefuses, "", warning.as_str())));
                     }
                     if let Some(health) = decide::after_dry_run(&observed, plan, &answer.object) {
-                        return Ok(Carried::Dropped(health));
+                        return Ok(Carried::Dropped(Box::new(health)));
                     }
                 }
                 Err(CallError::Invalid(message) | CallError::Forbidden(message)) => {
@@ -177,7 +172,8 @@ impl CarryOut {
             },
             "spec": {},
         });
-        let created = self.caller.write("health_create", request(post(health_collection(key)), to_bytes(&body)?)?).await?;
+        let created =
+            self.caller.write("health_create", request(post(health_collection(key)), to_bytes(&body)?)?).await?;
         Ok(self.take_in_health(key, created.object))
     }
 

@@ -5,8 +5,8 @@
 use http::Request;
 use serde_json::json;
 
-use super::writes::{CallError, Caller};
 use super::world::Key;
+use super::writes::{CallError, Caller};
 use crate::api::FIELD_MANAGER;
 
 /// Every reason of an event on a Deployment or a policy.

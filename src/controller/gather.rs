@@ -80,28 +80,22 @@ fn owner(
 ) -> (Option<(Key, PolicyEntry)>, Vec<String>) {
     // A policy that cannot be understood keeps what it owned, and nothing is touched: neither by it nor by another.
     let mut policies = picture.policies_in(&key.namespace);
-    let invalid = policies.find(|(_, p)| p.object.spec.is_err() && !p.object.deleting && last_owner == Some(&p.object.uid));
+    let invalid =
+        policies.find(|(_, p)| p.object.spec.is_err() && !p.object.deleting && last_owner == Some(&p.object.uid));
     if let Some((key, policy)) = invalid {
         return (Some((key.clone(), policy.clone())), Vec::new());
     }
-    let contenders: Vec<(Contender<'_>, &Key, &PolicyEntry)> = picture
-        .policies_in(&key.namespace)
-        .filter(|(_, policy)| !policy.object.deleting)
-        .filter_map(|(key, policy)| {
+    let contenders = picture.policies_in(&key.namespace).filter(|(_, policy)| !policy.object.deleting).filter_map(
+        |(key, policy)| {
             let spec = policy.object.spec.as_deref().ok()?;
-            let contender = Contender {
-                name: &key.name,
-                priority: spec.priority,
-                created: policy.object.created,
-                selector: &spec.selector,
-            };
-            Some((contender, key, policy))
-        })
-        .collect();
-    let ownership = ownership::owner(contenders.iter().map(|(contender, ..)| *contender), &ownership::labels(object));
-    let winner = ownership.winner.and_then(|index| contenders.get(index));
-    let weaker = ownership.losers.iter().filter_map(|index| contenders.get(*index)).map(|(_, key, _)| key.name.to_string());
-    (winner.map(|(_, key, policy)| ((*key).clone(), (*policy).clone())), weaker.collect())
+            let created = Some(policy.object.created);
+            let (priority, selector) = (spec.priority, &spec.selector);
+            Some((Contender { name: &key.name, priority, created, selector }, (key, policy)))
+        },
+    );
+    let ownership = ownership::owner(contenders, &ownership::labels(object));
+    let weaker = ownership.losers.iter().map(|(key, _)| key.name.to_string()).collect();
+    (ownership.winner.map(|(key, policy)| (key.clone(), policy.clone())), weaker)
 }
 
 fn surroundings(picture: &Picture, key: &Key, object: &Value, uid: &str) -> Surroundings {
@@ -141,11 +135,5 @@ fn view<'a>(key: &'a Key, policy: &'a PolicyEntry) -> PolicyView<'a> {
     // Nothing is written before the finalizer stands: else a quick deletion would leave our values behind.
     let unguarded = policy.object.finalizer_at.is_none() && spec.is_some_and(|spec| spec.mode == Mode::Enforce);
     let coalesced_at = if unguarded { jiff::Timestamp::MAX } else { policy.coalesced_at };
-    PolicyView {
-        name: &key.name,
-        uid: &policy.object.uid,
-        generation: policy.object.generation,
-        spec,
-        coalesced_at,
-    }
+    PolicyView { name: &key.name, uid: &policy.object.uid, generation: policy.object.generation, spec, coalesced_at }
 }

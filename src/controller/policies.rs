@@ -14,8 +14,8 @@ use super::writes::{CallError, Caller};
 use crate::api::conditions::ConditionType;
 use crate::api::{FIELD_MANAGER, FINALIZER, HealthPolicyStatus, Mode};
 use crate::core::backoff;
-use crate::core::{ownership, selector};
 use crate::core::policy_summary::{Owner, PolicyFacts, Selected, summarize};
+use crate::core::{ownership, selector};
 
 /// Looks at policies.
 pub(crate) struct Policies {
@@ -65,7 +65,6 @@ impl Policies {
 
     async fn look(&self, key: &Key) -> Result<Option<Duration>, CallError> {
         match self.world.with(|picture| need(picture, key)) {
-            Need::Nothing => Ok(None),
             Need::Guard { uid, first } => {
                 let add = if first {
                     json!({"op": "add", "path": "/metadata/finalizers", "value": [FINALIZER]})
@@ -86,7 +85,7 @@ impl Policies {
                 tracing::info!(policy = %key, "the policy is let go: no Deployment holds a value of it");
                 Ok(None)
             }
-            Need::LetGo { .. } => Ok(None),
+            Need::Nothing | Need::LetGo { .. } => Ok(None),
             Need::WaitForRelease(count) => {
                 tracing::debug!(policy = %key, count, "waiting for Deployments to be released");
                 Ok(Some(Duration::from_secs(2)))
@@ -104,13 +103,7 @@ impl Policies {
         }
     }
 
-    async fn patch(
-        &self,
-        key: &Key,
-        subresource: &str,
-        what: &'static str,
-        patch: &Value,
-    ) -> Result<(), CallError> {
+    async fn patch(&self, key: &Key, subresource: &str, what: &'static str, patch: &Value) -> Result<(), CallError> {
         let uri = format!(
             "/apis/gracekeeper.dev/v1alpha1/namespaces/{}/healthpolicies/{}{subresource}?fieldManager={FIELD_MANAGER}",
             key.namespace, key.name

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api::{FINALIZER, HealthPolicy, HealthPolicySpec, HealthPolicyStatus};
+use crate::core::validate;
 
 /// The object as it is watched.
 #[derive(Resource, Clone, Debug, Deserialize)]
@@ -43,11 +44,7 @@ pub(crate) struct PolicyObject {
 impl From<StoredPolicy> for PolicyObject {
     fn from(stored: StoredPolicy) -> Self {
         let meta = stored.metadata;
-        let spec = serde_json::from_value::<HealthPolicySpec>(stored.spec).map_err(|error| error.to_string());
-        let spec = spec.and_then(|spec| match crate::core::validate::validate(&spec).into_iter().next() {
-            None => Ok(Arc::new(spec)),
-            Some(problem) => Err(problem.to_string()),
-        });
+        let spec = understood(stored.spec);
         Self {
             uid: meta.uid.unwrap_or_default().into(),
             version: super::world::parse_version(meta.resource_version.as_deref()),
@@ -59,5 +56,13 @@ impl From<StoredPolicy> for PolicyObject {
             spec,
             status: serde_json::from_value(stored.status).unwrap_or_default(),
         }
+    }
+}
+
+/// The spec, or why it cannot be understood: it may have been stored under an older or looser schema.
+fn understood(spec: Value) -> Result<Arc<HealthPolicySpec>, String> {
+    match validate::validate_spec(&spec).into_iter().next() {
+        Some(problem) => Err(problem.to_string()),
+        None => serde_json::from_value(spec).map(Arc::new).map_err(|error| error.to_string()),
     }
 }

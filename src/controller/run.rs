@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use super::carry_out::CarryOut;
 use super::events::Publisher;
 use super::fence::Fence;
+use super::http;
 use super::lease::{Elector, Standing};
 use super::memory::Memory;
 use super::metrics::Metrics;
@@ -26,7 +27,6 @@ use super::watches::{Sink, StoredHealth, Watched, watch};
 use super::workloads::Workloads;
 use super::world::{Key, Touched, World};
 use super::writes::{Caller, chain};
-use super::http;
 
 /// Delay of a policy's summary: the most that a fleet in motion can make us write is one status a second per policy.
 const SUMMARY_DELAY: Duration = Duration::from_secs(1);
@@ -40,8 +40,7 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
 
     let readiness = Readiness::default();
     let (stop, stopped) = signal::channel(false);
-    let listener =
-        http::bind(settings.listen).await.map_err(|error| StartError::Listen(settings.listen, error))?;
+    let listener = http::bind(settings.listen).await.map_err(|error| StartError::Listen(settings.listen, error))?;
     let mut server = stopped.clone();
     let server = tokio::spawn(http::serve(listener, readiness.clone(), metrics.clone(), async move {
         let _ = server.wait_for(|stop| *stop).await;
@@ -67,15 +66,12 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
     operator.policies.queue.close();
     let grace = settings.call_timeout + Duration::from_secs(1);
     let _ = tokio::time::timeout(grace, operator.workers_end()).await;
-    let result = match lost {
-        Some(holder) => {
-            fence.close();
-            Err(StartError::LeaseLost(holder))
-        }
-        None => {
-            elector.release().await;
-            Ok(())
-        }
+    let result = if let Some(holder) = lost {
+        fence.close();
+        Err(StartError::LeaseLost(holder))
+    } else {
+        elector.release().await;
+        Ok(())
     };
     tasks.shutdown().await;
     let _ = stop.send(true);
@@ -134,12 +130,8 @@ impl Operator {
             metrics: metrics.clone(),
             carry_out: CarryOut { caller: caller.clone(), publisher: publisher.clone(), world: world.clone() },
         });
-        let policies = Arc::new(Policies {
-            world: world.clone(),
-            queue: Arc::new(WorkQueue::new()),
-            caller,
-            publisher,
-        });
+        let policies =
+            Arc::new(Policies { world: world.clone(), queue: Arc::new(WorkQueue::new()), caller, publisher });
         Self { world, workloads, policies, metrics, workers: tokio::sync::Mutex::default() }
     }
 
@@ -240,8 +232,12 @@ impl Operator {
                 policies = all_policies.len(),
                 "the picture is complete, working"
             );
-            deployments.into_iter().for_each(|key| workloads.queue.add(key));
-            all_policies.into_iter().for_each(|key| policies.queue.add(key));
+            for key in deployments {
+                workloads.queue.add(key);
+            }
+            for key in all_policies {
+                policies.queue.add(key);
+            }
             let _ = start.send(true);
         });
         for _ in 0..settings.max_concurrent_reconciles {
@@ -305,14 +301,18 @@ fn spread(world: &World, workloads: &WorkQueue<Key>, policies: &WorkQueue<Key>, 
             let wait = not_before.map_or(Duration::ZERO, |at| {
                 Duration::try_from(at.duration_since(super::clock::now())).unwrap_or_default()
             });
-            keys.into_iter().for_each(|key| workloads.add_after(key, wait));
+            for key in keys {
+                workloads.add_after(key, wait);
+            }
             spread(world, workloads, policies, Touched::Summaries(namespace));
         }
         Touched::Policy(key) => policies.add(key),
         Touched::Summaries(namespace) => {
             let keys: Vec<Key> =
                 world.with(|picture| picture.policies_in(&namespace).map(|(key, _)| key.clone()).collect());
-            keys.into_iter().for_each(|key| policies.add_after(key, SUMMARY_DELAY));
+            for key in keys {
+                policies.add_after(key, SUMMARY_DELAY);
+            }
         }
     }
 }

@@ -26,7 +26,9 @@ use crate::api::WorkloadHealth;
 use crate::core::backoff::Backoff;
 
 /// A kind that the picture keeps.
-pub(crate) trait Watched: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static {
+pub(crate) trait Watched:
+    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static
+{
     /// Objects per page of the first list: large objects in small pages keep the peak down.
     const PAGE: u32 = 500;
     /// Takes an object into the picture. `first` is true while the first list is read.
@@ -96,7 +98,13 @@ impl kube::runtime::utils::Backoff for WatchBackoff {
 }
 
 /// Watches one kind for ever. `part` is ready once the first list is complete, and not while the watch fails.
-pub(crate) async fn watch<K: Watched>(api: Api<K>, sink: Arc<Sink>, part: Part, by_uid: bool, namespace: Option<String>) {
+pub(crate) async fn watch<K: Watched>(
+    api: Api<K>,
+    sink: Arc<Sink>,
+    part: Part,
+    by_uid: bool,
+    namespace: Option<String>,
+) {
     let kind = K::kind(&()).into_owned();
     let config = watcher::Config::default().page_size(K::PAGE);
     // Own back-off per watch: one that is denied must not slow the others down. Reset after two quiet minutes.
@@ -125,9 +133,15 @@ pub(crate) async fn watch<K: Watched>(api: Api<K>, sink: Arc<Sink>, part: Part, 
             }
             Ok(Event::InitDone) => {
                 let seen = seen.take().unwrap_or_default();
-                let gone: Vec<Id> =
-                    sink.world.with(|picture| K::known(picture).into_iter().filter(|id| !seen.contains(id) && id.is_in(namespace.as_deref())).collect());
-                gone.iter().for_each(|id| remove::<K>(&sink, id));
+                let gone: Vec<Id> = sink.world.with(|picture| {
+                    K::known(picture)
+                        .into_iter()
+                        .filter(|id| !seen.contains(id) && id.is_in(namespace.as_deref()))
+                        .collect()
+                });
+                for id in &gone {
+                    remove::<K>(&sink, id);
+                }
                 listed_once = true;
                 part.ready();
             }
@@ -144,11 +158,7 @@ pub(crate) async fn watch<K: Watched>(api: Api<K>, sink: Arc<Sink>, part: Part, 
 }
 
 fn id_of<K: Resource>(object: &K, by_uid: bool) -> Id {
-    if by_uid {
-        Id::Uid(parse_uid(object.meta().uid.as_deref().unwrap_or_default()))
-    } else {
-        Id::Key(key_of(object))
-    }
+    if by_uid { Id::Uid(parse_uid(object.meta().uid.as_deref().unwrap_or_default())) } else { Id::Key(key_of(object)) }
 }
 
 fn key_of<K: Resource>(object: &K) -> Key {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::time::Instant;
 
-use super::carry_out::{CarryOut, Carried};
+use super::carry_out::{Carried, CarryOut};
 use super::gather::{Gathered, gather};
 use super::memory::Memory;
 use super::metrics::Metrics;
@@ -121,7 +121,7 @@ impl Workloads {
                         }
                         Ok(Carried::Dropped(health)) => {
                             self.memory.release_slot(key);
-                            gathered.health = Some(health);
+                            gathered.health = Some(*health);
                         }
                         Err(error) => {
                             // The write may have landed without an answer: the next event tells.
@@ -170,6 +170,8 @@ impl Workloads {
     }
 
     fn wake(&self, keys: Vec<Key>) {
-        keys.into_iter().for_each(|key| self.queue.add(key));
+        for key in keys {
+            self.queue.add(key);
+        }
     }
 }

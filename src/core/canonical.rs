@@ -93,11 +93,11 @@ fn drop_container_defaults(container: &mut Map<String, Value>) {
     }
     if let Some(lifecycle) = container.get_mut("lifecycle").and_then(Value::as_object_mut) {
         lifecycle.remove("preStop");
-        if let Some(get) = lifecycle.get_mut("postStart").and_then(|hook| hook.get_mut("httpGet")) {
-            if let Some(get) = get.as_object_mut() {
-                drop_default(get, "path", &json!("/"));
-                drop_default(get, "scheme", &json!("HTTP"));
-            }
+        if let Some(get) = lifecycle.get_mut("postStart").and_then(|hook| hook.get_mut("httpGet"))
+            && let Some(get) = get.as_object_mut()
+        {
+            drop_default(get, "path", &json!("/"));
+            drop_default(get, "scheme", &json!("HTTP"));
         }
     }
     drop_default(container, "terminationMessagePath", &json!("/dev/termination-log"));

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::canonical;
+use super::{canonical, managers};
 use crate::api::{DEFAULT_CONTAINER_ANNOTATION, MARKER_ANNOTATION};
 
 /// What is kept of a Deployment.
@@ -81,6 +81,10 @@ fn projected(raw: &Value) -> Value {
     let mut metadata =
         pick(raw.get("metadata"), &["name", "namespace", "uid", "labels", "generation", "creationTimestamp"]);
     insert_annotation(&mut metadata, raw.get("metadata"), MARKER_ANNOTATION);
+    let declared = managers::declarations(raw, DECLARABLE);
+    if !declared.is_empty() {
+        metadata.insert("managedFields".into(), Value::Array(declared));
+    }
     let mut object = Map::new();
     object.insert("metadata".into(), Value::Object(metadata));
     object.insert("spec".into(), Value::Object(spec));
@@ -90,6 +94,10 @@ fn projected(raw: &Value) -> Value {
 /// Fields of a container that planning or linting reads.
 const CONTAINER_FIELDS: &[&str] =
     &["name", "ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "restartPolicy"];
+
+/// Numbers that a plan would raise, unless somebody declares them.
+const DECLARABLE: &[&str] =
+    &["/spec/template/spec/terminationGracePeriodSeconds", "/spec/minReadySeconds", "/spec/progressDeadlineSeconds"];
 
 fn pick(object: Option<&Value>, fields: &[&str]) -> Map<String, Value> {
     let get = |field: &&str| Some(((*field).to_owned(), object?.get(*field)?.clone()));

@@ -17,29 +17,34 @@ pub struct Contender<'a> {
     pub name: &'a str,
     /// `spec.priority`.
     pub priority: i32,
-    /// `metadata.creationTimestamp`.
-    pub created: Timestamp,
+    /// `metadata.creationTimestamp`; `None` (a policy from a file) counts as the newest.
+    pub created: Option<Timestamp>,
     /// `spec.selector`.
     pub selector: &'a Selector,
 }
 
-/// Who owns a Deployment: positions in the list of contenders.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ownership {
+/// Who owns a Deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ownership<T> {
     /// The strongest that selects it.
-    pub winner: Option<usize>,
+    pub winner: Option<T>,
     /// The others that select it, the stronger first.
-    pub losers: Vec<usize>,
+    pub losers: Vec<T>,
 }
 
 /// The higher priority, then the older, then the name. A suspended policy owns as well: else suspending it would hand
-/// its Deployments to another one.
-pub fn owner<'a>(contenders: impl Iterator<Item = Contender<'a>>, labels: &BTreeMap<String, String>) -> Ownership {
-    let mut selecting: Vec<(usize, Contender<'a>)> =
-        contenders.enumerate().filter(|(_, contender)| selector::matches(contender.selector, labels)).collect();
-    selecting.sort_by_key(|(_, contender)| (Reverse(contender.priority), contender.created, contender.name));
-    let mut positions = selecting.into_iter().map(|(position, _)| position);
-    Ownership { winner: positions.next(), losers: positions.collect() }
+/// its Deployments to another one. A policy that is being deleted is no contender.
+pub fn owner<'a, T>(
+    contenders: impl Iterator<Item = (Contender<'a>, T)>,
+    labels: &BTreeMap<String, String>,
+) -> Ownership<T> {
+    let mut selecting: Vec<(Contender<'a>, T)> =
+        contenders.filter(|(contender, _)| selector::matches(contender.selector, labels)).collect();
+    selecting.sort_by_key(|(contender, _)| {
+        (Reverse(contender.priority), contender.created.is_none(), contender.created, contender.name)
+    });
+    let mut policies = selecting.into_iter().map(|(_, policy)| policy);
+    Ownership { winner: policies.next(), losers: policies.collect() }
 }
 
 /// Labels of a Deployment.
@@ -54,22 +59,25 @@ mod tests {
     #[test]
     fn priority_then_age_then_name_decides_and_the_others_are_named() {
         let all = Selector::default();
-        let at = |second| Timestamp::from_second(second).unwrap();
-        let contender = |name, priority, created| Contender { name, priority, created: at(created), selector: &all };
-        let order = |contenders: &[Contender<'_>]| {
-            let ownership = owner(contenders.iter().copied(), &BTreeMap::new());
-            let all = ownership.winner.into_iter().chain(ownership.losers);
-            all.map(|position| contenders[position].name.to_owned()).collect::<Vec<_>>()
+        let contender = |name, priority, created: Option<i64>| {
+            let created = created.map(|second| Timestamp::from_second(second).unwrap());
+            (Contender { name, priority, created, selector: &all }, name)
         };
-        assert_eq!(order(&[]), Vec::<String>::new());
-        assert_eq!(order(&[contender("b", 0, 5), contender("a", 0, 5), contender("c", 0, 1)]), ["c", "a", "b"]);
-        assert_eq!(order(&[contender("old", 0, 1), contender("strong", 7, 9)]), ["strong", "old"]);
+        let order = |contenders: &[(Contender<'_>, &'static str)]| {
+            let ownership = owner(contenders.iter().copied(), &BTreeMap::new());
+            ownership.winner.into_iter().chain(ownership.losers).collect::<Vec<_>>()
+        };
+        assert!(order(&[]).is_empty());
+        let equals = [contender("b", 0, Some(5)), contender("a", 0, Some(5)), contender("c", 0, Some(1))];
+        assert_eq!(order(&equals), ["c", "a", "b"]);
+        assert_eq!(order(&[contender("old", 0, Some(1)), contender("strong", 7, Some(9))]), ["strong", "old"]);
+        assert_eq!(order(&[contender("a-file", 0, None), contender("live", 0, Some(9))]), ["live", "a-file"]);
     }
 
     #[test]
     fn a_policy_that_does_not_select_takes_no_part() {
-        let none: Selector = serde_json::from_str(r#"{"matchLabels": {"tier": "web"}}"#).unwrap();
-        let contender = Contender { name: "a", priority: 9, created: Timestamp::UNIX_EPOCH, selector: &none };
-        assert_eq!(owner([contender].into_iter(), &BTreeMap::new()), Ownership::default());
+        let web: Selector = serde_json::from_str(r#"{"matchLabels": {"tier": "web"}}"#).unwrap();
+        let contender = Contender { name: "a", priority: 9, created: None, selector: &web };
+        assert_eq!(owner([(contender, ())].into_iter(), &BTreeMap::new()).winner, None);
     }
 }

@@ -64,7 +64,7 @@ pub fn summarize<'a>(facts: &PolicyFacts<'_>, selected: impl Iterator<Item = Sel
                         if state.is_some_and(|(_, reason, _)| reason == "Contended") {
                             counts.contended = counts.contended.saturating_add(1);
                         }
-                        example = more_telling(example, one);
+                        example = Some(more_telling(example, one));
                     }
                 }
             }
@@ -83,16 +83,12 @@ pub fn summarize<'a>(facts: &PolicyFacts<'_>, selected: impl Iterator<Item = Sel
 }
 
 /// Waiting and writing pass by themselves; anything else is more worth telling.
-fn more_telling<'a>(known: Option<Selected<'a>>, new: Selected<'a>) -> Option<Selected<'a>> {
+fn more_telling<'a>(known: Option<Selected<'a>>, new: Selected<'a>) -> Selected<'a> {
     let passes = |one: &Selected<'_>| {
         let reason = one.compliant.map_or("", |(_, reason, _)| reason);
         ["", "Enforcing", "Coalescing", "WaitingForRollout", "WaitingForTurn", "Planned"].contains(&reason)
     };
-    match known {
-        Some(known) if passes(&known) && !passes(&new) => Some(new),
-        Some(known) => Some(known),
-        None => Some(new),
-    }
+    known.filter(|known| !passes(known) || passes(&new)).unwrap_or(new)
 }
 
 fn invalid(error: &str) -> Vec<Verdict> {
@@ -113,8 +109,11 @@ fn valid(
     conflict: Option<Selected<'_>>,
 ) -> Vec<Verdict> {
     let conflict = conflict.map(|one| match one.owner {
-        Owner::Other(policy) => format!(" {} selected here: owned by stronger policies, {} by {policy}.",
-            of_those(counts.conflicting), one.name),
+        Owner::Other(policy) => format!(
+            " {} selected here: owned by stronger policies, {} by {policy}.",
+            of_those(counts.conflicting),
+            one.name
+        ),
         _ => String::new(),
     });
     let conflict = conflict.unwrap_or_default();
@@ -163,9 +162,11 @@ fn enforced(spec: &HealthPolicySpec, counts: &WorkloadCounts, example: Option<Se
             let message = format!("Audit only: {} of {of} would change.{told}", counts.drifted);
             verdict(ConditionStatus::False, "Audit", message)
         }
-        Mode::Enforce if counts.governed == 0 && counts.conflicting > 0 => {
-            verdict(ConditionStatus::False, "Conflict", "Every selected Deployment is owned by a stronger policy.".into())
-        }
+        Mode::Enforce if counts.governed == 0 && counts.conflicting > 0 => verdict(
+            ConditionStatus::False,
+            "Conflict",
+            "Every selected Deployment is owned by a stronger policy.".into(),
+        ),
         Mode::Enforce if counts.governed == 0 => {
             verdict(ConditionStatus::False, "Progressing", "The selected Deployments are being looked at.".into())
         }
@@ -201,4 +202,85 @@ fn deployments(count: i32) -> String {
 
 fn of_those(count: i32) -> String {
     if count == 1 { "1 Deployment is".into() } else { format!("{count} Deployments are") }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn summary(spec: serde_json::Value, selected: &[Selected<'_>]) -> HealthPolicyStatus {
+        let spec: HealthPolicySpec = serde_json::from_value(spec).unwrap();
+        let stored = HealthPolicyStatus::default();
+        let facts = PolicyFacts { now: Timestamp::UNIX_EPOCH, generation: 3, spec: Ok(&spec), stored: &stored };
+        summarize(&facts, selected.iter().copied())
+    }
+
+    fn one<'a>(name: &'a str, owner: Owner<'a>, compliant: Option<(&'a str, &'a str, &'a str)>) -> Selected<'a> {
+        Selected { name, owner, compliant }
+    }
+
+    fn says(status: &HealthPolicyStatus, type_: &str) -> (String, String, String) {
+        let found = status.conditions.iter().find(|c| c.type_ == type_).unwrap_or_else(|| panic!("no {type_}"));
+        (found.status.clone(), found.reason.clone(), found.message.clone())
+    }
+
+    const FINE: Option<(&str, &str, &str)> = Some(("True", "InSync", "fine"));
+
+    #[test]
+    fn the_most_telling_deployment_is_the_example() {
+        let waits = Some(("False", "WaitingForTurn", "waits."));
+        let fights = Some(("False", "Contended", "helm keeps setting it back."));
+        let all = [
+            one("a", Owner::This, FINE),
+            one("b", Owner::This, waits),
+            one("c", Owner::This, fights),
+            one("d", Owner::This, waits),
+        ];
+        let status = summary(json!({"selector": {}, "mode": "Enforce"}), &all);
+        let (ready, reason, message) = says(&status, "Ready");
+        assert_eq!((ready.as_str(), reason.as_str()), ("False", "Contended"));
+        assert_eq!(message, "1 of 4 Deployments carry what the policy asks for. c: helm keeps setting it back.");
+        let counts = status.workloads.unwrap();
+        assert_eq!((counts.matched, counts.compliant, counts.drifted, counts.contended), (4, 1, 3, 1));
+    }
+
+    #[test]
+    fn each_mode_and_each_emptiness_has_its_reason() {
+        let of = |mode: &str, selected: &[Selected<'_>]| {
+            let status = summary(json!({"selector": {}, "mode": mode}), selected);
+            (says(&status, "Enforced").1, says(&status, "Ready").0)
+        };
+        let ready = |reason: &str| (reason.to_owned(), "True".to_owned());
+        let not_ready = |reason: &str| (reason.to_owned(), "False".to_owned());
+        let [mine, theirs, nobodys] =
+            [one("a", Owner::This, FINE), one("b", Owner::Other("gold"), FINE), one("c", Owner::NotYet, None)];
+        assert_eq!(of("Enforce", &[]), ready("NothingSelected"));
+        assert_eq!(of("Enforce", &[mine]), ready("AllCompliant"));
+        assert_eq!(of("Enforce", &[theirs]), not_ready("Conflict"));
+        assert_eq!(of("Enforce", &[nobodys]), not_ready("Progressing"));
+        assert_eq!(of("Audit", &[mine]), ready("Audit"));
+        assert_eq!(of("Suspended", &[mine]), ready("Suspended"));
+    }
+
+    #[test]
+    fn sections_that_nothing_acts_on_yet_say_so() {
+        let spec = json!({"selector": {}, "mode": "Enforce", "rollout": {}, "availability": {"objective": "99.9"}});
+        let status = summary(spec, &[one("a", Owner::This, FINE)]);
+        for type_ in ["RolloutGated", "AvailabilityMeasured"] {
+            assert_eq!(says(&status, type_).1, "NotImplemented");
+        }
+    }
+
+    #[test]
+    fn a_summary_that_says_the_same_is_equal() {
+        let spec: HealthPolicySpec = serde_json::from_value(json!({"selector": {}, "mode": "Enforce"})).unwrap();
+        let stored = HealthPolicyStatus::default();
+        let first = PolicyFacts { now: Timestamp::UNIX_EPOCH, generation: 3, spec: Ok(&spec), stored: &stored };
+        let first = summarize(&first, [one("a", Owner::This, FINE)].into_iter());
+        let later = Timestamp::from_second(1000).unwrap();
+        let second = PolicyFacts { now: later, generation: 3, spec: Ok(&spec), stored: &first };
+        assert_eq!(summarize(&second, [one("a", Owner::This, FINE)].into_iter()), first);
+    }
 }

@@ -102,9 +102,8 @@ async fn a_restarted_operator_writes_nothing() {
     assert_eq!(ns.get("web").await["metadata"]["generation"], settled["metadata"]["generation"]);
     let Some(entries) = again.audit().entries() else { return };
     // Both processes are the same user: what the first wrote is known.
-    let writes = |resource: &str| {
-        entries.iter().filter(|e| e.resource == resource && e.verb == "patch" && !e.dry_run).count()
-    };
+    let writes =
+        |resource: &str| entries.iter().filter(|e| e.resource == resource && e.verb == "patch" && !e.dry_run).count();
     assert_eq!(writes("deployments"), 1);
 }
 

@@ -1,6 +1,14 @@
 //! Behaviour on a real API server with real controllers. `e2e/rig/control-plane` brings one up for the whole binary, or
 //! `USE_EXISTING_CLUSTER=true` takes the one in KUBECONFIG. Each test has a namespace and an operator of its own, which
 //! runs as the built binary under the chart's own ServiceAccount and roles.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    clippy::needless_pass_by_value
+)] // a test may fail
 
 mod support;
 

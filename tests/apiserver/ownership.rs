@@ -147,7 +147,10 @@ async fn a_recreated_deployment_starts_with_a_clean_memory() {
     ns.compliant("web", "InSync").await;
     // Orphaned: the WorkloadHealth of the first one may still be there when the second one comes.
     ns.deployments().delete("web", &DeleteParams::background()).await.unwrap();
-    eventually("the first one is gone", || async { ns.deployments().get_opt("web").await.unwrap().is_none().then_some(()) }).await;
+    eventually("the first one is gone", || async {
+        ns.deployments().get_opt("web").await.unwrap().is_none().then_some(())
+    })
+    .await;
     let mut second = deployment("web", 1, vec![container()]);
     second["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = json!(5);
     ns.create_deployment(second).await;

@@ -7,7 +7,7 @@ use crate::support::namespace::{container, web_policy};
 use crate::support::operator::{Identity, scratch};
 use crate::support::{Operator, TestNamespace, eventually};
 
-async fn holder(ns: &TestNamespace) -> String {
+fn holder(ns: &TestNamespace) -> String {
     ns.cluster
         .try_kubectl(&["get", "lease", "gracekeeper", "-n", &ns.name, "-o", "jsonpath={.spec.holderIdentity}"], "")
         .unwrap_or_default()
@@ -23,13 +23,13 @@ async fn a_stopped_leader_hands_over_within_seconds_and_a_killed_one_after_its_l
     first.ready().await;
     let second = Operator::spawn(&ns, &identity, &quick);
     second.ready().await;
-    let first_holder = eventually("someone leads", || async { Some(holder(&ns).await).filter(|h| !h.is_empty()) }).await;
+    let first_holder = eventually("someone leads", || async { Some(holder(&ns)).filter(|h| !h.is_empty()) }).await;
 
     first.signal("TERM");
     assert_eq!(first.ended().await, Some(0));
     let released = Instant::now();
     eventually("the second leads", || async {
-        let now = holder(&ns).await;
+        let now = holder(&ns);
         (!now.is_empty() && now != first_holder).then_some(())
     })
     .await;
@@ -38,12 +38,12 @@ async fn a_stopped_leader_hands_over_within_seconds_and_a_killed_one_after_its_l
     ns.compliant("web", "InSync").await;
 
     // A frozen leader must not write after its deadline, and ends itself when it wakes up to a lost lease.
-    let second_holder = holder(&ns).await;
+    let second_holder = holder(&ns);
     second.signal("STOP");
     let third = Operator::spawn(&ns, &identity, &quick);
     third.ready().await;
     let frozen = Instant::now();
-    eventually("the third leads", || async { (holder(&ns).await != second_holder).then_some(()) }).await;
+    eventually("the third leads", || async { (holder(&ns) != second_holder).then_some(()) }).await;
     assert!(frozen.elapsed() < Duration::from_secs(12), "took {:?}", frozen.elapsed());
     second.signal("CONT");
     let mut second = second;
@@ -83,10 +83,8 @@ async fn a_missing_right_is_named_by_verb_and_resource() {
     let patch = r#"[{"op": "remove", "path": "/rules/1"}]"#;
     let rules = ns.cluster.kubectl(&["get", "clusterrole", &identity.release, "-o", "jsonpath={.rules[1]}"]);
     ns.cluster.kubectl(&["patch", "clusterrole", &identity.release, "--type=json", "-p", patch]);
-    let (code, error) = run_with(
-        identity.kubeconfig.to_str().unwrap(),
-        &["--namespaces", &ns.name, "--lease-namespace", &ns.name],
-    );
+    let (code, error) =
+        run_with(identity.kubeconfig.to_str().unwrap(), &["--namespaces", &ns.name, "--lease-namespace", &ns.name]);
     assert_eq!(code, Some(1), "{error}");
     assert!(error.contains("missing rights of system:serviceaccount:"), "{error}");
     let lost: serde_json::Value = serde_json::from_str(&rules).unwrap();

@@ -42,8 +42,23 @@ fn assert_absent(folder: &str, forbidden: &[&str], why: &str) {
 #[test]
 fn the_core_does_no_io_and_reads_no_clock() {
     let forbidden = [
-        "async ", ".await", "tokio", "kube::", "tracing", "std::fs", "std::env", "std::net", "std::process", "SystemTime",
-        "Instant", "Timestamp::now", "crate::controller", "crate::commands", "crate::cli", "println!", "eprintln!",
+        "async ",
+        ".await",
+        "tokio",
+        "kube::",
+        "tracing",
+        "std::fs",
+        "std::env",
+        "std::net",
+        "std::process",
+        "SystemTime",
+        "Instant",
+        "Timestamp::now",
+        "crate::controller",
+        "crate::commands",
+        "crate::cli",
+        "println!",
+        "eprintln!",
     ];
     assert_absent("src/core", &forbidden, "src/core decides and is pure; time and observations are arguments");
 }

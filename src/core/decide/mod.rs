@@ -182,11 +182,8 @@ fn enforce(observed: &Observed<'_>, deployment: &Value, owner: PolicyView<'_>, s
                 return Decision { action: Action::NameRival, outcome, status: None, look_again: None };
             }
             Some(manager) => {
-                let seen = contention::Reversal {
-                    manager: manager.into(),
-                    field,
-                    generation: observed.deployment.generation,
-                };
+                let seen =
+                    contention::Reversal { manager: manager.into(), field, generation: observed.deployment.generation };
                 let before = observed.health.and_then(|h| h.contention.as_ref());
                 Some(contention::after_reversal(before, seen, observed.now))
             }
@@ -264,9 +261,11 @@ pub fn intent(decision: &Decision, observed: &Observed<'_>) -> Option<WorkloadHe
     let Action::Write(plan) = &decision.action else { return None };
     let known = held(observed);
     let while_writing = plan.held_while_writing();
-    let is_known = |field: &HeldField| known.contains(field);
-    let is_first = |field: &HeldField| !known.iter().any(|k| k.container == field.container && k.field == field.field);
-    let needs = while_writing.iter().any(|field| !is_known(field) && !(field.original.is_none() && is_first(field)));
+    let is_safe = |field: &HeldField| {
+        let is_first = !known.iter().any(|k| k.container == field.container && k.field == field.field);
+        known.contains(field) || is_first && field.original.is_none()
+    };
+    let needs = while_writing.iter().any(|field| !is_safe(field));
     needs.then(|| status::with_ledger(decision.status.clone().unwrap_or_default(), &while_writing))
 }
 

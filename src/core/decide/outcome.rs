@@ -106,7 +106,9 @@ impl Outcome {
         match self {
             Self::NotGoverned => "No policy selects this Deployment.".into(),
             Self::Deleting => "The Deployment is being deleted.".into(),
-            Self::Releasing => "No policy owns this Deployment any more: filled fields are taken out, originals are given back.".into(),
+            Self::Releasing => {
+                "No policy owns this Deployment any more: filled fields are taken out, originals are given back.".into()
+            }
             Self::Released => "Nothing of a policy is left in this Deployment.".into(),
             Self::InSync => "The Deployment carries what its policy asks for.".into(),
             Self::Planned { changes, restarts_pods } => {

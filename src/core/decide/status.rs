@@ -113,7 +113,7 @@ fn verdicts(observed: &Observed<'_>, outcome: &Outcome) -> Vec<Verdict> {
         let names = observed.weaker.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
         let more = observed.weaker.len().saturating_sub(3);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        compliant.message.push_str(&format!(" Weaker policies that select it too: {names}{more}."));
+        compliant.message = format!("{} Weaker policies that select it too: {names}{more}.", compliant.message);
     }
     let not_yet = |type_, what: &str| {
         let message = format!("{what} by this version of the operator.");

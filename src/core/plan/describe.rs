@@ -1,5 +1,7 @@
 //! Short forms of values for people. They never show commands, header values or query strings: these may hold secrets.
 
+use std::fmt::Write;
+
 use serde_json::Value;
 
 use super::field::Field;
@@ -17,17 +19,18 @@ pub(super) fn describe(field: Field, value: Option<&Value>) -> String {
 
 fn probe(probe: ProbeView<'_>) -> String {
     let mut text = format!("{} every {}s x{}", handler(probe.handler()), probe.period(), probe.failures());
+    // Writing into a String cannot fail.
     if probe.initial_delay() > 0 {
-        text.push_str(&format!(" after {}s", probe.initial_delay()));
+        let _ = write!(text, " after {}s", probe.initial_delay());
     }
     if probe.timeout() > 1 {
-        text.push_str(&format!(" timeout {}s", probe.timeout()));
+        let _ = write!(text, " timeout {}s", probe.timeout());
     }
     if probe.successes() > 1 {
-        text.push_str(&format!(" passes {}", probe.successes()));
+        let _ = write!(text, " passes {}", probe.successes());
     }
     if let Some(grace) = probe.grace() {
-        text.push_str(&format!(" grace {grace}s"));
+        let _ = write!(text, " grace {grace}s");
     }
     text
 }

@@ -1,6 +1,7 @@
 //! What a plan finds, as a table: reason, severity, what it means, remedy. `docs/reference/findings.md` is made from it.
 
 use std::cmp::Reverse;
+use std::fmt::Write;
 
 use super::field::Field;
 use crate::api::workload_health::Severity;
@@ -106,6 +107,9 @@ reasons! {
     OriginalTooLong Error
         "The workload's own value is too long to be remembered, so that it is not replaced."
         "Shorten the value (a script belongs into the image), or use whenAlreadySet: Keep."
+    DrainDoesNotFit Error
+        "The drain time does not fit into a grace period that the workload declares, so that no preStop sleep is written."
+        "Raise or remove terminationGracePeriodSeconds in the workload, lower drainSeconds, or use whenAlreadySet: Replace."
     PreStopLongerThanGrace Error
         "The preStop hook takes longer than the grace period, or there is no grace period: the container is killed before it sees SIGTERM, or the API server refuses the pod."
         "Raise terminationGracePeriodSeconds above the sleep, or let shutdown in a policy set both."
@@ -116,6 +120,9 @@ reasons! {
     ShutdownNotApplied Warning
         "The policy has a shutdown section, but speaks of sidecars only, which stop after the main containers."
         "Add an entry for the main container (it may be empty but for its name)."
+    GraceTooShort Warning
+        "The workload declares a grace period that is shorter than drain and finish together: the application may be killed before it is done. It is not raised, because the next apply of the declarer would conflict."
+        "Raise or remove terminationGracePeriodSeconds in the workload, or use whenAlreadySet: Replace."
     DrainCutByLiveness Warning
         "A probe has a terminationGracePeriodSeconds of its own that is shorter than the preStop sleep: when it kills the container, the sleep is cut off."
         "Raise the probe's terminationGracePeriodSeconds above the sleep, or accept that a hung container drains less."
@@ -188,9 +195,10 @@ pub fn document() -> String {
         - **Info**: good to know.\n",
     );
     for severity in [Severity::Error, Severity::Warning, Severity::Info] {
-        text.push_str(&format!("\n## {severity:?}\n\n| Reason | What it means | What to do |\n|---|---|---|\n"));
+        // Writing into a String cannot fail.
+        let _ = write!(text, "\n## {severity:?}\n\n| Reason | What it means | What to do |\n|---|---|---|\n");
         for reason in Reason::ALL.iter().filter(|reason| reason.severity() == severity) {
-            text.push_str(&format!("| `{}` | {} | {} |\n", reason.as_str(), reason.meaning(), reason.remedy()));
+            let _ = writeln!(text, "| `{}` | {} | {} |", reason.as_str(), reason.meaning(), reason.remedy());
         }
     }
     text

@@ -8,6 +8,7 @@
 //! fill, replace or give back), `shutdown` and `rollout` (the arithmetic), `patch` (how it is written), `lint`.
 
 mod describe;
+mod draft;
 pub mod field;
 pub mod findings;
 mod ledger;
@@ -38,11 +39,16 @@ pub use timings::RolloutTimings;
 use crate::api::workload_health::{ContainerTimings, FindingStatus, HeldField, PlanStatus};
 use crate::api::{HealthPolicySpec, MARKER_ANNOTATION};
 use crate::core::canonical;
-use ledger::{Ledger, Owner};
+use draft::Draft;
+use ledger::Ledger;
 use patch::{Guards, MarkerWrite};
-use settle::{Settled, Slot, Want, Write};
 use targets::Targets;
 use workload::Workload;
+
+/// Entries of one field that are kept in the ledger besides the one to come.
+const LEAVING_LIMIT: usize = 2;
+/// Entries that the schema lets the ledger hold.
+const LEDGER_LIMIT: usize = 256;
 
 /// All that a plan is made from.
 #[derive(Clone, Copy, Debug)]
@@ -123,7 +129,7 @@ pub struct Plan {
     /// The marker after the write; empty when there is none.
     pub marker: String,
     guards: Guards,
-    /// Ledger entries that are true now and will not be after the write.
+    /// Ledger entries that may be true now and will not be after the write.
     leaving: Vec<HeldField>,
 }
 
@@ -140,7 +146,7 @@ pub fn plan_without(input: &Input<'_>, unsupported: &[HeldField]) -> Plan {
     let annotations = input.deployment.pointer("/metadata/annotations").filter(|value| value.is_object());
     let marker = annotations.and_then(|annotations| annotations.get(MARKER_ANNOTATION));
     let ledger = Ledger::read(input.held, marker.and_then(Value::as_str).unwrap_or_default());
-    let mut draft = Draft { ledger, plan: Plan::default(), stale_marker: false, unsupported };
+    let mut draft = Draft::new(ledger, unsupported);
 
     let targets =
         input.policy.map(|policy| Targets::resolve(policy, &workload, &mut draft.plan.findings)).unwrap_or_default();
@@ -150,7 +156,7 @@ pub fn plan_without(input: &Input<'_>, unsupported: &[HeldField]) -> Plan {
 
     let Draft { mut plan, stale_marker, .. } = draft;
     plan.held.sort_by(|one, two| (&one.container, &one.field).cmp(&(&two.container, &two.field)));
-    plan.leaving = input.held.iter().filter(|entry| !plan.held.contains(entry)).cloned().collect();
+    plan.leaving = leaving(input.held, &plan.held);
     plan.guards.uid = workload.uid().map(Into::into);
     set_marker(&mut plan, input.deployment, marker, stale_marker);
     // In the order of their paths: Deployment, containers by index, init containers, pod.
@@ -163,6 +169,20 @@ pub fn plan_without(input: &Input<'_>, unsupported: &[HeldField]) -> Plan {
     lint::lint(input.policy, &targets, &workload, input.surroundings, &mut plan.findings);
     findings::sort(&mut plan.findings);
     plan
+}
+
+/// Entries of the ledger that the write makes untrue. Writes that fail again and again, each with another value, must not
+/// make the ledger grow: the newest two of a field are enough, one for what is there and one for a write on its way.
+fn leaving(before: &[HeldField], after: &[HeldField]) -> Vec<HeldField> {
+    let mut leaving: Vec<HeldField> = Vec::new();
+    for entry in before.iter().filter(|entry| !after.contains(entry)) {
+        let same_field = |each: &&HeldField| each.container == entry.container && each.field == entry.field;
+        if leaving.iter().filter(same_field).count() < LEAVING_LIMIT {
+            leaving.push(entry.clone());
+        }
+    }
+    leaving.truncate(LEDGER_LIMIT.saturating_sub(after.len()));
+    leaving
 }
 
 fn order(change: &Change) -> (u8, usize, Field) {
@@ -203,137 +223,6 @@ fn set_marker(plan: &mut Plan, deployment: &Value, seen: Option<&Value>, stale: 
         (None, _) if deployment.get("metadata").is_none_or(Value::is_null) => Some(MarkerWrite::WithMetadata),
         (None, _) => Some(MarkerWrite::WithAnnotations),
     };
-}
-
-/// A plan in the making.
-struct Draft<'a> {
-    ledger: Ledger<'a>,
-    plan: Plan,
-    /// The marker lists a value that is there and not ours.
-    stale_marker: bool,
-    /// Values that the API server was seen not to store.
-    unsupported: &'a [HeldField],
-}
-
-impl Draft<'_> {
-    fn containers(&mut self, policy: Option<&HealthPolicySpec>, targets: &Targets<'_>, workload: &mut Workload<'_>) {
-        for container in &mut workload.containers {
-            let target = targets.of(container.name);
-            // A hook cannot be written into a lifecycle that is not a map.
-            let lifecycle = container.lifecycle();
-            let writable = lifecycle.is_none_or(Value::is_object);
-            for field in Field::OF_CONTAINER {
-                if field == Field::PreStop && !writable {
-                    continue;
-                }
-                let mut want = policy.map_or(Want::Nothing, |policy| {
-                    wants::of(policy, target, container, field, &mut self.plan.findings)
-                });
-                let current = container.current(field);
-                let owner = self.ledger.owner((container.name, field), current);
-                if owner == Owner::Foreign {
-                    want = self.spare_long_original(want, container.name, field, current);
-                }
-                if want == Want::Nothing && !matches!(owner, Owner::Ours { .. }) {
-                    self.note_marker(container.name, field, &owner, false);
-                    continue;
-                }
-                let kept_in =
-                    if let Want::Fill(value) | Want::Replace(value) = &want { Some(value.clone()) } else { None };
-                let absence = (field == Field::PreStop && lifecycle.is_some()).then_some(Value::Null);
-                let settled = settle::settle(Slot { field, current, absence, owner: owner.clone() }, want);
-                if let (true, Some(wanted)) = (settled.kept, &kept_in) {
-                    // What stays may also be an original that is given back.
-                    let own = match &settled.write {
-                        Write::Value(value) => Some(value),
-                        _ => current,
-                    };
-                    let [own, wanted] = [own, Some(wanted)].map(|value| describe::describe(field, value));
-                    self.plan.findings.push(findings::kept_existing(container.name, field, &own, &wanted));
-                }
-                self.note_marker(container.name, field, &owner, settled.held.is_some());
-                let alone =
-                    lifecycle.and_then(Value::as_object).is_none_or(|hooks| hooks.keys().all(|key| key == "preStop"));
-                let span = match (&settled.write, field) {
-                    (Write::Value(_), Field::PreStop) if lifecycle.is_none() => Span::WithParent,
-                    (Write::Removal { keep_parent: false }, Field::PreStop) if alone => Span::WithParent,
-                    _ => Span::Field,
-                };
-                let path = format!("{}{}", container.path(), field.path());
-                let name = container.name;
-                if let Some(after) = self.record((name, field), path, current, settled, span) {
-                    container.set_after(field, after);
-                }
-            }
-        }
-    }
-
-    /// Settles a number of the pod or the Deployment; returns what it will be.
-    fn number(
-        &mut self,
-        field: Field,
-        current: Option<&Value>,
-        settled: Settled,
-        owner: &Owner,
-    ) -> Option<Option<Value>> {
-        self.note_marker("", field, owner, settled.held.is_some());
-        self.record(("", field), field.path().into(), current, settled, Span::Field)
-    }
-
-    fn owner(&self, field: Field, current: Option<&Value>) -> Owner {
-        self.ledger.owner(("", field), current)
-    }
-
-    fn note_marker(&mut self, container: &str, field: Field, owner: &Owner, held: bool) {
-        if *owner == Owner::Foreign && !held && self.ledger.is_marked((container, field)) {
-            self.stale_marker = true;
-        }
-    }
-
-    /// Notes the change and the ledger entry; Some when the value changes.
-    fn record(
-        &mut self,
-        (container, field): ledger::Key<'_>,
-        path: String,
-        current: Option<&Value>,
-        settled: Settled,
-        span: Span,
-    ) -> Option<Option<Value>> {
-        if let Write::Value(value) = &settled.write {
-            if unsupported::lists(self.unsupported, (container, field), value) {
-                self.plan.held.extend(self.ledger.entry((container, field), current).cloned());
-                self.plan.findings.push(unsupported::finding(container, field, value));
-                return None;
-            }
-        }
-        if let Some((value, original)) = settled.held {
-            self.plan.held.push(HeldField {
-                container: container.into(),
-                field: field.as_str().into(),
-                value: ledger::record(field, &value),
-                original: original.as_ref().and_then(ledger::remember),
-            });
-        }
-        let to = match settled.write {
-            Write::Nothing => return None,
-            Write::Value(value) => Some(value),
-            Write::Removal { .. } => None,
-        };
-        let from = current.cloned();
-        self.plan.changes.push(Change { container: container.into(), field, path, from, to: to.clone(), span });
-        Some(to)
-    }
-
-    /// An original that could not be given back is not replaced.
-    fn spare_long_original(&mut self, want: Want, container: &str, field: Field, current: Option<&Value>) -> Want {
-        let Want::Replace(value) = want else { return want };
-        if current.is_none_or(|own| normal::equal(field, Some(own), Some(&value)) || ledger::remember(own).is_some()) {
-            return Want::Replace(value);
-        }
-        let message = format!("{field} of the workload is too long to be remembered, so it is not replaced.");
-        self.plan.findings.push(Finding::new(Reason::OriginalTooLong, container, message));
-        Want::Nothing
-    }
 }
 
 impl Plan {

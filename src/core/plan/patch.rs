@@ -46,10 +46,10 @@ pub(super) fn build(plan: &Plan) -> Patch {
     // A container is addressed by its index: make sure that it is still the same one.
     let mut named = BTreeSet::new();
     for change in &plan.changes {
-        if let Some(path) = change.container_path() {
-            if named.insert(path.clone()) {
-                operations.push(test(&format!("{path}/name"), json!(change.container)));
-            }
+        if let Some(path) = change.container_path()
+            && named.insert(path.clone())
+        {
+            operations.push(test(&format!("{path}/name"), json!(change.container)));
         }
     }
     for change in &plan.changes {
@@ -113,7 +113,9 @@ pub(super) fn apply(patch: &Patch, document: &Value) -> Result<Value, json_patch
     let mut result = document.clone();
     for operation in &patch.0 {
         if let PatchOperation::Test(TestOperation { path, value: Value::Null }) = operation {
-            if path.resolve(&result).is_ok_and(Value::is_null) || path.resolve(&result).is_err() {
+            // Only the last step may be missing.
+            let parent = path.split_back().and_then(|(parent, _)| parent.resolve(&result).ok());
+            if parent.is_some_and(Value::is_object) && path.resolve(&result).map_or(true, Value::is_null) {
                 continue;
             }
         }

@@ -70,7 +70,9 @@ pub(super) fn settle(slot: Slot<'_>, want: Want) -> Settled {
                 hold(field, current, value, current.cloned())
             }
         }
-        (Owner::Ours { original }, Want::Fill(value) | Want::Replace(value)) if is_same(field, &original, &value) => {
+        (Owner::Ours { original }, Want::Fill(value) | Want::Replace(value))
+            if is_same(field, original.as_ref(), &value) =>
+        {
             give_back(field, current, original)
         }
         (Owner::Ours { original }, Want::Fill(_)) if original.as_ref().is_some_and(|own| is_present(field, own)) => {
@@ -81,8 +83,9 @@ pub(super) fn settle(slot: Slot<'_>, want: Want) -> Settled {
     }
 }
 
-fn is_same(field: Field, original: &Option<Value>, value: &Value) -> bool {
-    original.as_ref().is_some_and(|own| is_present(field, own) && equal(field, Some(own), Some(value)))
+/// Whether the policy now wants what was there before us.
+fn is_same(field: Field, original: Option<&Value>, value: &Value) -> bool {
+    equal(field, original, Some(value))
 }
 
 fn hold(field: Field, current: Option<&Value>, value: Value, original: Option<Value>) -> Settled {

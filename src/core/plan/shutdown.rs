@@ -2,12 +2,15 @@
 
 use serde_json::Value;
 
+use super::draft::{After, Draft};
 use super::field::Field;
+use super::findings::{Finding, Reason};
+use super::ledger::Owner;
+use super::normal;
 use super::settle::{self, Slot};
 use super::targets::Targets;
 use super::timings::MINIMUM_STOP_SECONDS;
 use super::workload::{DEFAULT_GRACE_SECONDS, Workload};
-use super::{Draft, normal};
 use crate::api::HealthPolicySpec;
 
 /// Settles `terminationGracePeriodSeconds`, once the hooks are settled.
@@ -20,12 +23,33 @@ pub(super) fn settle(
     let field = Field::TerminationGracePeriodSeconds;
     let current = workload.current(field);
     let owner = draft.owner(field, current);
-    let need = policy.and_then(|policy| needed(policy, targets, workload));
+    let mut need = policy.and_then(|policy| needed(policy, targets, workload));
+    if let (Some(wanted), Some((grace, declarer))) = (need, declared(policy, workload, draft)) {
+        need = None;
+        if grace < wanted {
+            let message = format!(
+                "terminationGracePeriodSeconds is declared as {grace} by {declarer} and stays; drain and finish of the policy need {wanted}."
+            );
+            draft.plan.findings.push(Finding::new(Reason::GraceTooShort, "", message));
+        }
+    }
     let slot = Slot { field, current, absence: None, owner: owner.clone() };
     let settled = settle::raise(slot, need, DEFAULT_GRACE_SECONDS, longest_sleep(workload));
-    if let Some(after) = draft.number(field, current, settled, &owner) {
+    if let After::Becomes(after) = draft.number(field, current, settled, &owner) {
         workload.grace_after = after.as_ref().and_then(Value::as_i64).unwrap_or(DEFAULT_GRACE_SECONDS);
     }
+}
+
+/// The grace period that stays because somebody declares it, and who.
+pub(super) fn declared(
+    policy: Option<&HealthPolicySpec>,
+    workload: &Workload<'_>,
+    draft: &Draft<'_>,
+) -> Option<(i64, String)> {
+    let field = Field::TerminationGracePeriodSeconds;
+    let current = workload.current(field)?;
+    let is_foreign = draft.owner(field, Some(current)) == Owner::Foreign;
+    Some((current.as_i64().filter(|_| is_foreign)?, workload.declarer(policy, field)?))
 }
 
 /// The grace period that the policy needs; None when it does not care.

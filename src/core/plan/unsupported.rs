@@ -45,7 +45,8 @@ impl Plan {
 impl Change {
     /// Whether the field held our value before, and holds another one or none now.
     pub fn reverses(&self, held: &[HeldField]) -> bool {
-        let mut entries = held.iter().filter(|e| e.container == self.container && e.field == self.field.as_str()).peekable();
+        let mut entries =
+            held.iter().filter(|e| e.container == self.container && e.field == self.field.as_str()).peekable();
         entries.peek().is_some() && entries.all(|entry| !ledger::records(entry, self.field, self.from.as_ref()))
     }
 }
@@ -53,17 +54,18 @@ impl Change {
 impl Reason {
     /// Whether it means that something which was asked for is not written.
     pub fn blocks(self) -> bool {
-        match self {
+        matches!(
+            self,
             Self::MissingContainer
-            | Self::InitContainer
-            | Self::AmbiguousContainer
-            | Self::UnknownPort
-            | Self::HandlerConflict
-            | Self::PsaRefuses
-            | Self::Denied
-            | Self::Unsupported
-            | Self::OriginalTooLong => true,
-            _ => false,
-        }
+                | Self::InitContainer
+                | Self::AmbiguousContainer
+                | Self::UnknownPort
+                | Self::HandlerConflict
+                | Self::PsaRefuses
+                | Self::Denied
+                | Self::Unsupported
+                | Self::DrainDoesNotFit
+                | Self::OriginalTooLong
+        )
     }
 }

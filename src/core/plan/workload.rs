@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::field::Field;
 use super::probe_view::{PreStopView, ProbeView};
-use crate::api::DEFAULT_CONTAINER_ANNOTATION;
+use crate::api::{DEFAULT_CONTAINER_ANNOTATION, HealthPolicySpec, WhenAlreadySet};
+use crate::core::managers;
 
 /// Grace period that the API server writes when there is none.
 pub(super) const DEFAULT_GRACE_SECONDS: i64 = 30;
@@ -83,6 +84,13 @@ impl<'a> Workload<'a> {
     /// The value of a field of the pod or the Deployment; null counts as absent.
     pub(super) fn current(&self, field: Field) -> Option<&'a Value> {
         self.root.pointer(field.path()).filter(|value| !value.is_null())
+    }
+
+    /// Who declares a number that the policy may raise, under Keep: it stays, for the declarer's next apply would
+    /// conflict with ours or change it back.
+    pub(super) fn declarer(&self, policy: Option<&HealthPolicySpec>, field: Field) -> Option<String> {
+        policy.filter(|policy| policy.when_already_set == WhenAlreadySet::Keep)?;
+        managers::declarer(self.root, field.path())
     }
 
     pub(super) fn default_container(&self) -> Option<&'a str> {
@@ -169,7 +177,7 @@ impl<'a> Container<'a> {
 
     /// Seconds of the preStop sleep as it will be.
     pub(super) fn sleep(&self) -> Option<i64> {
-        self.pre_stop().and_then(|hook| hook.sleep())
+        self.pre_stop().and_then(super::probe_view::PreStopView::sleep)
     }
 
     /// Number of the port of that name.

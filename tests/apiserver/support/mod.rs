@@ -6,7 +6,6 @@ pub(crate) mod namespace;
 pub(crate) mod operator;
 mod waiting;
 
-pub(crate) use audit::{Audit, Entry};
 pub(crate) use cluster::Cluster;
 pub(crate) use namespace::TestNamespace;
 pub(crate) use operator::Operator;

@@ -33,7 +33,8 @@ impl TestNamespace {
     pub(crate) async fn on(cluster: &'static Cluster, topic: &str, labels: Value) -> Self {
         let client = cluster.client().await;
         let name = format!("{topic}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::SeqCst));
-        let namespaces: Api<DynamicObject> = Api::all_with(client.clone(), &resource("", "v1", "Namespace", "namespaces"));
+        let namespaces: Api<DynamicObject> =
+            Api::all_with(client.clone(), &resource("", "v1", "Namespace", "namespaces"));
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
         namespaces.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
         Self { name, client, cluster }

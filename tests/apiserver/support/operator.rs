@@ -33,9 +33,19 @@ impl Identity {
         let name = &namespace.name;
         let rendered = cluster
             .try_helm(
-                &["template", &release, "charts/gracekeeper", "-n", name, "--set",
-                  "lease.name=gracekeeper", "--show-only", "templates/rbac.yaml", "--show-only",
-                  "templates/serviceaccount.yaml"],
+                &[
+                    "template",
+                    &release,
+                    "charts/gracekeeper",
+                    "-n",
+                    name,
+                    "--set",
+                    "lease.name=gracekeeper",
+                    "--show-only",
+                    "templates/rbac.yaml",
+                    "--show-only",
+                    "templates/serviceaccount.yaml",
+                ],
                 "",
             )
             .unwrap();

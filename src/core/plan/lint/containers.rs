@@ -13,7 +13,7 @@ use crate::core::plan::workload::{Container, Workload};
 const HEAVY_EXEC_PERIOD: i64 = 10;
 /// Initial delay or detection from which on liveness looks stretched to cover the start.
 const STRETCHED_DELAY: i64 = 15;
-const STRETCHED_DETECTION: i64 = 60;
+const STRETCHED_DETECTION: i64 = 90;
 
 pub(super) fn lint(
     workload: &Workload<'_>,
@@ -51,13 +51,13 @@ pub(super) fn lint(
             );
         }
     }
-    if let (Some(budget), Some(seen)) = (startup_budget(container), surroundings.longest_start_seconds) {
-        if seen > budget {
-            add(
-                Reason::StartupBudgetBelowObserved,
-                format!("A start took {seen} s, and the probes surely allow only {budget} s."),
-            );
-        }
+    if let (Some(budget), Some(seen)) = (startup_budget(container), surroundings.longest_start_seconds)
+        && seen > budget
+    {
+        add(
+            Reason::StartupBudgetBelowObserved,
+            format!("A start took {seen} s, and the probes surely allow only {budget} s."),
+        );
     }
     for (field, probe) in Field::PROBES.into_iter().filter_map(|field| Some((field, container.probe(field)?))) {
         of_probe(container, field, probe, findings);
@@ -120,10 +120,10 @@ fn tls_port(container: &Container<'_>, number: i64) -> Option<String> {
 }
 
 fn of_hook(workload: &Workload<'_>, container: &Container<'_>, findings: &mut Vec<Finding>) {
-    if let Some(hook) = container.after(Field::PreStop) {
-        if let Some(name) = unknown_port(hook, container) {
-            findings.push(unknown_port_finding(container, Field::PreStop, name, "so the hook always fails"));
-        }
+    if let Some(hook) = container.after(Field::PreStop)
+        && let Some(name) = unknown_port(hook, container)
+    {
+        findings.push(unknown_port_finding(container, Field::PreStop, name, "so the hook always fails"));
     }
     let Some(hook) = container.pre_stop() else { return };
     let grace = effective_grace(workload);

@@ -1,0 +1,154 @@
+//! The laws on a folder of realistic Deployments, under several policies.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::support::{check_laws, plan_for, policy, reasons, server_defaults, yaml};
+use crate::api::HealthPolicySpec;
+
+const FOLDER: &str = "tests/fixtures/deployments";
+
+fn fixtures() -> Vec<(String, Value)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(FOLDER);
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let name = |path: &Path| path.file_stem().unwrap().to_str().unwrap().to_owned();
+    files.iter().map(|path| (name(path), yaml(&fs::read_to_string(path).unwrap()))).collect()
+}
+
+fn fixture(name: &str) -> Value {
+    fixtures().into_iter().find(|(each, _)| each.starts_with(name)).unwrap().1
+}
+
+/// Policies that differ in what they ask for and in how they treat what is there.
+fn policies() -> Vec<(&'static str, HealthPolicySpec)> {
+    let web = "
+containers:
+- probes:
+    startup:   {httpGet: {path: /healthz, port: http}, periodSeconds: 5, failureThreshold: 24}
+    readiness: {httpGet: {path: /readyz, port: http}, periodSeconds: 5}
+    liveness:  {httpGet: {path: /livez, port: http}, failureThreshold: 6, terminationGracePeriodSeconds: 15}
+shutdown: {drainSeconds: 10, finishSeconds: 20}
+rollout: {minReadySeconds: 10}
+";
+    let by_name = "
+whenAlreadySet: Replace
+containers:
+- name: app
+  probes: {liveness: {grpc: {port: 9090}}, readiness: {exec: {command: [ready, 'ß', \"\\u0001\"]}}}
+  preStop: {exec: {command: [drain]}}
+- name: side
+  probes: {startup: {tcpSocket: {port: 8443}}}
+  preStop: {sleep: {seconds: 25}}
+shutdown: {drainSeconds: 60, finishSeconds: 300}
+rollout: {minReadySeconds: 0, patience: {startSeconds: 900}}
+";
+    vec![
+        ("keep", policy(web)),
+        ("replace", policy(&format!("whenAlreadySet: Replace{web}"))),
+        ("by name", policy(by_name)),
+        ("shutdown only", policy("shutdown: {drainSeconds: 5, finishSeconds: 3600}")),
+        ("hook only", policy("containers: [{preStop: {sleep: {seconds: 30}}}]")),
+        ("nothing", policy("")),
+    ]
+}
+
+#[test]
+fn every_fixture_keeps_the_laws_under_every_policy() {
+    let fixtures = fixtures();
+    assert!(fixtures.len() >= 30, "{}", fixtures.len());
+    for (file, deployment) in &fixtures {
+        for (name, policy) in &policies() {
+            // The copied marker is settled by the first plan already; the laws start from an untouched Deployment.
+            if !file.starts_with("32") {
+                check_laws(&format!("{file}, {name}"), policy, deployment);
+                check_laws(&format!("{file} on a server, {name}"), policy, &server_defaults(deployment));
+            }
+        }
+    }
+}
+
+#[test]
+fn each_fixture_shows_what_it_is_there_for() {
+    let keep = &policies()[0].1;
+    let none: &[&str] = &[];
+    for (name, without, with) in [
+        ("01", none, none),
+        ("02", none, &["KeptExisting"; 5][..]),
+        ("03", none, none),
+        ("04", none, &["AmbiguousContainer"][..]),
+        ("05", none, &["AmbiguousContainer"][..]),
+        ("06", none, none),
+        ("07", &["SingleReplica"][..], &["SingleReplica"][..]),
+        ("08", &["NoStartupProbe"], &["KeptExisting"]),
+        ("09", &["GraceVersusRecreate", "SingleReplica"], &["GraceVersusRecreate", "SingleReplica"]),
+        ("10", none, none),
+        ("11", &["ExecProbeHeavy", "TimeoutTooTight"], &["ExecProbeHeavy", "KeptExisting", "TimeoutTooTight"]),
+        ("12", none, &["KeptExisting", "KeptExisting"]),
+        ("13", &["GrpcToTlsPort"], &["UnknownPort", "UnknownPort", "UnknownPort", "GrpcToTlsPort"]),
+        ("14", none, &["MeshOrdering"]),
+        ("15", none, none),
+        (
+            "16",
+            &["ExecProbeHeavy", "TimeoutTooTight"],
+            &["UnknownPort", "UnknownPort", "UnknownPort", "ExecProbeHeavy", "TimeoutTooTight"],
+        ),
+        ("17", none, &["KeptExisting"; 3]),
+        ("18", none, &["UnknownPort"; 3]),
+        ("19", none, &["DrainDoesNotFit", "GraceTooShort"]),
+        ("20", &["ReadinessGateOwner"], &["ReadinessGateOwner"]),
+        ("21", none, &["KeptExisting", "KeptExisting"]),
+        ("22", none, none),
+        ("23", &["UnknownPort"], &["UnknownPort"; 4]),
+        ("24", &["LivenessEqualsReadiness"], &["LivenessEqualsReadiness", "KeptExisting", "KeptExisting"]),
+        (
+            "25",
+            &["LivenessFasterThanReadiness", "TimeoutTooTight"],
+            &["LivenessFasterThanReadiness", "KeptExisting", "KeptExisting", "TimeoutTooTight"],
+        ),
+        ("26", none, none),
+        ("27", none, none),
+        ("28", &["DeadlineBelowStep", "MaxUnavailableAll"], &["MaxUnavailableAll", "KeptExisting"]),
+        (
+            "29",
+            &["PreStopLongerThanGrace", "DrainCutByLiveness"],
+            &["PreStopLongerThanGrace", "GraceTooShort", "DrainCutByLiveness", "KeptExisting", "KeptExisting"],
+        ),
+        ("30", &["NoStartupProbe"], &["KeptExisting"]),
+        ("31", &["ExecProbeHeavy", "TimeoutTooTight"], &["UnknownPort"; 0]),
+        ("33", none, &["GraceTooShort"]),
+    ] {
+        let deployment = fixture(name);
+        assert_eq!(reasons(&plan_for(None, &deployment, &[])), without, "{name} without a policy");
+        if name != "31" {
+            assert_eq!(reasons(&plan_for(Some(keep), &deployment, &[])), with, "{name} with the policy");
+        }
+    }
+}
+
+#[test]
+fn a_copied_marker_lets_the_policy_set_fields_and_nothing_more() {
+    let deployment = fixture("32");
+    let plan = plan_for(Some(&policies()[0].1), &deployment, &[]);
+    assert!(!plan.marker.contains("gone") && plan.marker.contains("app/livenessProbe"), "{}", plan.marker);
+    let after = plan.apply_to(&deployment).unwrap();
+    assert!(plan_for(Some(&policies()[0].1), &after, &plan.held).is_empty());
+    // Nothing of what it lists is there, so without a policy it is left alone.
+    assert!(plan_for(None, &deployment, &[]).is_empty());
+}
+
+#[test]
+fn fields_of_the_future_survive_a_replacement_and_come_back() {
+    let deployment = fixture("21");
+    let replace = &policies()[1].1;
+    let plan = plan_for(Some(replace), &deployment, &[]);
+    let after = plan.apply_to(&deployment).unwrap();
+    let pod = |path: &str| format!("/spec/template/spec{path}");
+    for path in ["/resources", "/containers/0/restartPolicyRules", "/containers/0/lifecycle/stopSignal"] {
+        assert_eq!(after.pointer(&pod(path)), deployment.pointer(&pod(path)), "{path}");
+    }
+    assert!(after.pointer(&pod("/containers/0/livenessProbe/grpc")).is_none());
+    assert_eq!(plan_for(None, &after, &plan.held).apply_to(&after).unwrap(), deployment);
+}
