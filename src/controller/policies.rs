@@ -25,6 +25,14 @@ pub(crate) struct Policies {
     pub(crate) publisher: Publisher,
 }
 
+/// What a policy says of a Deployment whose WorkloadHealth cannot be understood.
+const MEMORY_INVALID: (&str, &str, &str) = (
+    "Unknown",
+    "MemoryInvalid",
+    "Its WorkloadHealth cannot be understood, and nothing is touched until it is corrected; if no newer version of the \
+     operator wrote it, delete it (originals of replaced fields are lost then).",
+);
+
 /// What a policy needs now.
 enum Need {
     /// Nothing, or nothing yet.
@@ -169,6 +177,10 @@ fn status(picture: &Picture, key: &Key, policy: &PolicyEntry) -> Need {
             return None;
         }
         let health = picture.healths.get(name).filter(|h| h.owner == deployment.uid);
+        if health.is_some_and(|h| h.status.is_err()) {
+            // Nobody knows whose it is; every policy that selects it says so.
+            return Some(Selected { name: &name.name, owner: Owner::This, compliant: Some(MEMORY_INVALID) });
+        }
         let status = health.and_then(|h| h.status.as_deref().ok());
         let owner = status.and_then(|s| s.policy.as_ref());
         let compliant = status.and_then(|s| s.conditions.iter().find(|c| c.type_ == ConditionType::Compliant.as_str()));

@@ -121,7 +121,8 @@ fn place(path: &[Part], value: Option<&Value>) -> Value {
     }
     let mut spec = within(path, 0, value).unwrap();
     // What other rules ask for next to the value at its bound.
-    let names: Vec<&str> = path.iter().filter_map(|p| if let Part::Field(f) = p { Some(f.as_str()) } else { None }).collect();
+    let names: Vec<&str> =
+        path.iter().filter_map(|p| if let Part::Field(f) = p { Some(f.as_str()) } else { None }).collect();
     match names.as_slice() {
         [.., "preStop", "sleep", "seconds"] => spec["shutdown"] = json!({"drainSeconds": 3600, "finishSeconds": 1}),
         [_, _, probe, "timeoutSeconds"] => spec["containers"][0]["probes"][*probe]["periodSeconds"] = json!(86_400),
@@ -158,6 +159,7 @@ fn allowed_numbers(path: &[Part], schema: &Value) -> Vec<Value> {
 fn text(path: &[Part], length: usize) -> Value {
     match last_field(path) {
         "objective" => json!(&"99.999999"[..length.min(9)]),
+        "key" if length > 63 => json!(format!("{}/{}", "a".repeat(length - 64), "a".repeat(63))),
         _ => json!("a".repeat(length)),
     }
 }
@@ -196,7 +198,8 @@ fn bounds(schema: &Value, path: &[Part], found: &mut Vec<Bound>) {
     }
     if let Some(most) = schema["maxLength"].as_u64() {
         let most_size = usize::try_from(most).unwrap();
-        let accepted = if int_or_string { json!("100%".chars().take(4).collect::<String>()) } else { text(path, most_size) };
+        let accepted =
+            if int_or_string { json!("100%".chars().take(4).collect::<String>()) } else { text(path, most_size) };
         let accepted = if last_field(path) == "port" { json!("a".repeat(most_size)) } else { accepted };
         bound(vec![accepted], json!("a".repeat(most_size + 1)), format!("may not be more than {most} bytes"));
     }
@@ -322,7 +325,10 @@ fn rules() -> Vec<Rule> {
     };
     let zero = |message, field: &str| Rule {
         message,
-        accepted: probe(&["readiness"], &tcp(json!({field: 1}))).into_iter().take(usize::from(!field.starts_with("term"))).collect(),
+        accepted: probe(&["readiness"], &tcp(json!({field: 1})))
+            .into_iter()
+            .take(usize::from(!field.starts_with("term")))
+            .collect(),
         rejected: probe(PROBES, &tcp(json!({field: 0}))),
     };
     vec![
@@ -405,7 +411,10 @@ fn rules() -> Vec<Rule> {
         zero("failureThreshold must not be 0: Kubernetes would silently store its default, 3", "failureThreshold"),
         Rule {
             accepted: probe(&["startup", "liveness"], &tcp(json!({"terminationGracePeriodSeconds": 1}))),
-            ..zero("terminationGracePeriodSeconds must not be 0: Kubernetes refuses it", "terminationGracePeriodSeconds")
+            ..zero(
+                "terminationGracePeriodSeconds must not be 0: Kubernetes refuses it",
+                "terminationGracePeriodSeconds",
+            )
         },
         Rule {
             message: "credentials do not belong in a probe: everyone who may read the policy or the Deployment could read them",
@@ -423,19 +432,29 @@ fn rules() -> Vec<Rule> {
         Rule {
             message: "objective must be a decimal greater than 0 and less than 100, such as \"99.9\"",
             accepted: ["99.9", "0.000001", "99.999999", "5"].map(objective).to_vec(),
-            rejected: ["0", "0.0", "100", "100.0", "99,9", "99.9%", "-1", "1e1", ".5", "99.9999999"].map(objective).to_vec(),
+            rejected: ["0", "0.0", "100", "100.0", "99,9", "99.9%", "-1", "1e1", ".5", "99.9999999"]
+                .map(objective)
+                .to_vec(),
         },
         Rule {
             message: "steps must not go down: each step has at least the pods of the one before",
             accepted: [
-                json!([1]), json!([1, 1, 2]), json!(["5%", "50%", "100%"]), json!(["9%", "10%", "10%"]),
-                json!([1, "50%", 3]), json!([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
+                json!([1]),
+                json!([1, 1, 2]),
+                json!(["5%", "50%", "100%"]),
+                json!(["9%", "10%", "10%"]),
+                json!([1, "50%", 3]),
+                json!([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
             ]
             .map(steps)
             .to_vec(),
             rejected: [
-                json!([2, 1]), json!(["50%", "5%"]), json!(["100%", "99%"]), json!(["20%", "10%"]),
-                json!([1, 2, 3, 4, 5, 6, 7, 8, 9, 8]), json!([10, 9]),
+                json!([2, 1]),
+                json!(["50%", "5%"]),
+                json!(["100%", "99%"]),
+                json!(["20%", "10%"]),
+                json!([1, 2, 3, 4, 5, 6, 7, 8, 9, 8]),
+                json!([10, 9]),
             ]
             .map(steps)
             .to_vec(),
@@ -443,8 +462,31 @@ fn rules() -> Vec<Rule> {
         Rule {
             message: "a label value has at most 63 letters, digits, '-', '_' or '.', and begins and ends with a letter or digit",
             accepted: vec![label("tier", "web"), label("a.b/c", "A_b-9.z"), label("empty", "")],
-            rejected: vec![label("tier", "-web"), label("tier", "web."), label("tier", "we b"), label("tier", "wéb"),
-                           label(&"k".repeat(318), "v")],
+            rejected: vec![
+                label("tier", "-web"),
+                label("tier", "web."),
+                label("tier", "we b"),
+                label("tier", "wéb"),
+                requirement(json!({"operator": "In", "values": ["web", "-web"]})),
+            ],
+        },
+        Rule {
+            message: "a label key has at most 63 letters, digits, '-', '_' or '.', and may have a DNS name with '/' before it",
+            accepted: vec![
+                label("app.kubernetes.io/name", "x"),
+                label("A_b.9-z", "x"),
+                requirement(json!({"key": "a.b-c/d", "operator": "Exists"})),
+            ],
+            rejected: vec![
+                label(&"k".repeat(318), "x"),
+                label(&"k".repeat(64), "x"),
+                label("we b", "x"),
+                label("a/b/c", "x"),
+                label("A.example/x", "x"),
+                label("", "x"),
+                requirement(json!({"key": "-x", "operator": "Exists"})),
+                requirement(json!({"key": "x/", "operator": "Exists"})),
+            ],
         },
         Rule {
             message: "In and NotIn need values, Exists and DoesNotExist take none",
@@ -480,8 +522,11 @@ fn messages(schema: &Value, found: &mut BTreeSet<String>) {
 fn every_rule_of_the_crds_has_a_case_that_is_refused() {
     let mut known = BTreeSet::new();
     crds::all().iter().for_each(|definition| messages(&serde_json::to_value(definition).unwrap(), &mut known));
-    let covered: BTreeSet<String> =
-        rules().iter().filter(|r| !r.rejected.is_empty() && !r.accepted.is_empty()).map(|r| r.message.to_owned()).collect();
+    let covered: BTreeSet<String> = rules()
+        .iter()
+        .filter(|r| !r.rejected.is_empty() && !r.accepted.is_empty())
+        .map(|r| r.message.to_owned())
+        .collect();
     assert_eq!(covered, known, "left: cases, right: rules of the CRDs");
 }
 
@@ -548,14 +593,17 @@ async fn an_unknown_field_is_reported_by_strict_validation_and_pruned_without() 
 
     let null = json!({"selector": {}, "shutdown": null});
     let stored = dry_run(&ns, "HealthPolicy", &null).await;
-    assert!(stored.as_ref().is_ok_and(|o| o["spec"].get("shutdown").is_none()) || stored.is_err(), "a stored null: {stored:?}");
+    assert!(
+        stored.as_ref().is_ok_and(|o| o["spec"].get("shutdown").is_none()) || stored.is_err(),
+        "a stored null: {stored:?}"
+    );
 }
 
 /// All lists and maps at their greatest size, and texts as long as a request to the API server can carry them.
 fn biggest() -> Value {
+    let key = |index: usize| format!("{index:03}{}/{}", "a".repeat(250), "a".repeat(63));
     let text = |length: usize, index: usize| format!("{index:03}{}", "a".repeat(length - 3));
-    let headers: Vec<Value> =
-        (0..16).map(|i| json!({"name": text(128, i), "value": "v".repeat(900)})).collect();
+    let headers: Vec<Value> = (0..16).map(|i| json!({"name": text(128, i), "value": "v".repeat(900)})).collect();
     let http = json!({"path": "/p".repeat(1024), "port": "a".repeat(15), "scheme": "HTTPS", "httpHeaders": headers});
     let exec = json!({"command": (0..64).map(|i| text(100, i)).collect::<Vec<_>>()});
     let numbers = json!({"initialDelaySeconds": 86_400, "periodSeconds": 86_400, "timeoutSeconds": 86_400,
@@ -574,10 +622,9 @@ fn biggest() -> Value {
             })
         })
         .collect();
-    let labels: Map<String, Value> = (0..32).map(|i| (text(317, i), json!("v".repeat(63)))).collect();
-    let expressions: Vec<Value> = (0..32)
-        .map(|i| json!({"key": text(317, i), "operator": "NotIn", "values": vec!["v".repeat(63); 64]}))
-        .collect();
+    let labels: Map<String, Value> = (0..32).map(|i| (key(i), json!("v".repeat(63)))).collect();
+    let expressions: Vec<Value> =
+        (0..32).map(|i| json!({"key": key(i), "operator": "NotIn", "values": vec!["v".repeat(63); 64]})).collect();
     let steps: Vec<Value> =
         (90..100).map(|i| json!({"pods": format!("{i}%"), "bakeSeconds": 86_400, "approval": "Manual"})).collect();
     json!({
@@ -625,9 +672,7 @@ fn words(line: Option<&str>) -> Vec<&str> {
 #[tokio::test]
 async fn kubectl_shows_the_columns_that_the_design_promises() {
     let ns = TestNamespace::new("columns").await;
-    let ready = |reason: &str| {
-        json!({"type": "Ready", "status": "False", "reason": reason, "message": "m", "lastTransitionTime": "2026-01-02T03:04:05Z"})
-    };
+    let ready = |reason: &str| json!({"type": "Ready", "status": "False", "reason": reason, "message": "m", "lastTransitionTime": "2026-01-02T03:04:05Z"});
     let compliant = json!({"type": "Compliant", "status": "True", "reason": "InSync", "message": "m",
                            "lastTransitionTime": "2026-01-02T03:04:05Z"});
     let policy_status = json!({
@@ -660,10 +705,14 @@ async fn kubectl_shows_the_columns_that_the_design_promises() {
         assert_eq!(words(lines.next())[..7], ["case", "web", "Held", "Held", "99.97", "70.1", "True"], "{shown}");
     }
     let both = get("gracekeeper");
-    assert!(both.contains("healthpolicy.gracekeeper.dev/case") && both.contains("workloadhealth.gracekeeper.dev/case"), "{both}");
+    assert!(
+        both.contains("healthpolicy.gracekeeper.dev/case") && both.contains("workloadhealth.gracekeeper.dev/case"),
+        "{both}"
+    );
     let wide = ns.cluster.kubectl(&["get", "hp", "-n", &ns.name, "-o", "wide"]);
     assert!(wide.contains("REASON") && wide.contains("NotCompliant"), "{wide}");
-    let one = ns.cluster.kubectl(&["get", "wh", "-n", &ns.name, "--field-selector", "status.policy.name=web", "-o", "name"]);
+    let one =
+        ns.cluster.kubectl(&["get", "wh", "-n", &ns.name, "--field-selector", "status.policy.name=web", "-o", "name"]);
     assert_eq!(one.trim(), "workloadhealth.gracekeeper.dev/case");
 }
 
@@ -692,7 +741,8 @@ async fn policies_are_found_by_their_mode() {
     for (name, mode) in [("a", "Enforce"), ("b", "Audit"), ("c", "Enforce")] {
         ns.policy(name, json!({"selector": {}, "mode": mode})).await;
     }
-    let found = ns.cluster.kubectl(&["get", "hp", "-n", &ns.name, "--field-selector", "spec.mode=Enforce", "-o", "name"]);
+    let found =
+        ns.cluster.kubectl(&["get", "hp", "-n", &ns.name, "--field-selector", "spec.mode=Enforce", "-o", "name"]);
     let names: Vec<&str> = found.lines().collect();
     assert_eq!(names, ["healthpolicy.gracekeeper.dev/a", "healthpolicy.gracekeeper.dev/c"]);
 }

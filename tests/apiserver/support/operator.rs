@@ -102,7 +102,14 @@ impl Operator {
             .stderr(file)
             .spawn()
             .unwrap();
-        Self { child, log, address, user: identity.user.clone(), release: identity.release.clone(), cluster: namespace.cluster }
+        Self {
+            child,
+            log,
+            address,
+            user: identity.user.clone(),
+            release: identity.release.clone(),
+            cluster: namespace.cluster,
+        }
     }
 
     pub(crate) async fn ready(&self) {
