@@ -28,7 +28,10 @@ const IN_FLIGHT: usize = 32;
 #[tokio::main]
 async fn main() {
     let scale = std::env::var("GRACEKEEPER_BENCH_DEPLOYMENTS").ok().and_then(|n| n.parse().ok()).unwrap_or(DEPLOYMENTS);
-    println!("\nFleet: {scale} Deployments, {} pods, {IN_FLIGHT} calls in flight, no controller manager\n", scale * PODS_EACH);
+    println!(
+        "\nFleet: {scale} Deployments, {} pods, {IN_FLIGHT} calls in flight, no controller manager\n",
+        scale * PODS_EACH
+    );
     Cluster::share(Cluster::start(&["--nodes", "0", "--without", "kube-controller-manager"]));
     let (fleet, bare) = (TestNamespace::new("fleet").await, TestNamespace::new("bare").await);
     let started = Instant::now();
@@ -40,7 +43,11 @@ async fn main() {
     let flags = ["--max-concurrent-enforcements", "1000", "--max-concurrent-reconciles", "32", "--log-level", "warn"];
     let operator = Operator::start_with(&fleet, &flags).await;
     println!("  {:>8.1} s   operator start to synced", started.elapsed().as_secs_f64());
-    println!("  {:>8.1} MiB steady, {:.1} MiB peak: memory after the first list", rss(&operator, "VmRSS"), rss(&operator, "VmHWM"));
+    println!(
+        "  {:>8.1} MiB steady, {:.1} MiB peak: memory after the first list",
+        rss(&operator, "VmRSS"),
+        rss(&operator, "VmHWM")
+    );
 
     // A B B A would need four fleets; the bare loop goes first, on a warm API server, to its own advantage.
     let reference = bare_loop(&bare).await;
@@ -76,6 +83,8 @@ async fn fill(ns: &TestNamespace, deployments: usize, pods_each: usize) {
     let api = ns.deployments();
     let client = ns.client.clone();
     let name = ns.name.clone();
+    // No controller makes it here, and a pod is refused without it.
+    let _ = ns.cluster.try_kubectl(&["create", "serviceaccount", "default", "-n", &name], "");
     futures::stream::iter(0..deployments)
         .for_each_concurrent(IN_FLIGHT, |index| {
             let (api, client, namespace) = (api.clone(), client.clone(), name.clone());
@@ -96,9 +105,7 @@ async fn fill(ns: &TestNamespace, deployments: usize, pods_each: usize) {
 }
 
 async fn pods(client: &Client, namespace: &str, name: &str, deployment: &Value, count: usize) {
-    let owner = |kind: &str, name: &str, uid: &Value| {
-        json!([{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": true}])
-    };
+    let owner = |kind: &str, name: &str, uid: &Value| json!([{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": true}]);
     let sets: Api<DynamicObject> =
         Api::namespaced_with(client.clone(), namespace, &resource("apps", "v1", "ReplicaSet", "replicasets"));
     let mut template = deployment["spec"]["template"].clone();
@@ -148,7 +155,12 @@ async fn bare_loop(ns: &TestNamespace) -> f64 {
         .iter()
         .map(|object| {
             let deployment = serde_json::to_value(object).unwrap();
-            let input = Input { policy: Some(&policy), deployment: &deployment, held: &[], surroundings: &Surroundings::default() };
+            let input = Input {
+                policy: Some(&policy),
+                deployment: &deployment,
+                held: &[],
+                surroundings: &Surroundings::default(),
+            };
             (object.metadata.name.clone().unwrap(), serde_json::to_value(plan(&input).patch()).unwrap())
         })
         .collect();

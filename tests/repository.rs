@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, clippy::disallowed_methods)] // a test may fail
 
 mod repository {
+    pub(crate) mod api_reference;
     pub(crate) mod architecture;
     pub(crate) mod generated;
 }

@@ -14,8 +14,11 @@ pub struct Selector {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     #[x_kube(validation = Rule::new(
-        "self.all(k, k.size() <= 317 && self[k].matches('^(([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9])?$'))"
+        "self.all(k, self[k].matches('^(([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9])?$'))"
     ).message("a label value has at most 63 letters, digits, '-', '_' or '.', and begins and ends with a letter or digit"))]
+    #[x_kube(validation = Rule::new(
+        "self.all(k, k.size() <= 317 && k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]$'))"
+    ).message("a label key has at most 63 letters, digits, '-', '_' or '.', and may have a DNS name with '/' before it"))]
     pub match_labels: BTreeMap<String, LabelValue>,
 
     /// Requirements on label keys.
@@ -34,9 +37,15 @@ pub struct LabelValue(#[schemars(length(max = 63))] pub String);
 #[x_kube(validation = Rule::new(
     "self.operator in ['In', 'NotIn'] ? has(self.values) && self.values.size() > 0 : !has(self.values) || self.values.size() == 0"
 ).message("In and NotIn need values, Exists and DoesNotExist take none"))]
+#[x_kube(validation = Rule::new(
+    "!has(self.values) || self.values.all(v, v.matches('^(([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9])?$'))"
+).message("a label value has at most 63 letters, digits, '-', '_' or '.', and begins and ends with a letter or digit"))]
 pub struct Requirement {
     /// The label key.
     #[schemars(length(min = 1, max = 317))]
+    #[x_kube(validation = Rule::new(
+        "self.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]$')"
+    ).message("a label key has at most 63 letters, digits, '-', '_' or '.', and may have a DNS name with '/' before it"))]
     pub key: String,
     /// How the key relates to the values.
     pub operator: Operator,

@@ -299,10 +299,12 @@ pub struct HeldField {
     /// Field, such as `livenessProbe`.
     #[schemars(length(max = 64))]
     pub field: String,
-    /// Our value, as canonical JSON.
+    /// Our value, as canonical JSON; only `#` and its hash when it is very long or has a command, header values or a
+    /// query string, which may hold secrets.
     #[schemars(length(max = 65_536))]
     pub value: String,
-    /// The value that it replaced, as JSON; absent when the field was absent.
+    /// The value that it replaced, as JSON, to be given back; absent when the field was absent. The one place where a
+    /// command or header value of a Deployment is repeated: whoever may read this object can read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 65_536))]
     pub original: Option<String>,

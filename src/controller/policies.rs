@@ -31,6 +31,14 @@ pub(crate) struct Policies {
     pub(crate) metrics: Arc<Metrics>,
 }
 
+/// What a policy says of a Deployment whose WorkloadHealth cannot be understood.
+const MEMORY_INVALID: (&str, &str, &str) = (
+    "Unknown",
+    "MemoryInvalid",
+    "Its WorkloadHealth cannot be understood, and nothing is touched until it is corrected; if no newer version of the \
+     operator wrote it, delete it (originals of replaced fields are lost then).",
+);
+
 /// What a policy needs now.
 enum Need {
     /// Nothing, or nothing yet.
@@ -125,14 +133,6 @@ impl Policies {
     }
 }
 
-/// What is said of a Deployment whose WorkloadHealth cannot be understood.
-const UNREADABLE: (&str, &str, &str) = (
-    "Unknown",
-    "MemoryInvalid",
-    "its WorkloadHealth cannot be understood, and nothing is touched; delete that object to start anew, \
-     which forgets the originals that it holds.",
-);
-
 fn test_uid(uid: &str) -> Value {
     json!({"op": "test", "path": "/metadata/uid", "value": uid})
 }
@@ -187,7 +187,8 @@ fn status(picture: &Picture, key: &Key, policy: &PolicyEntry) -> Need {
         }
         let health = picture.healths.get(name).filter(|h| h.owner == deployment.uid || h.owner.is_empty());
         if health.is_some_and(|h| h.status.is_err()) {
-            return Some(Selected { name: &name.name, owner: Owner::This, compliant: Some(UNREADABLE) });
+            // Nobody knows whose it is; every policy that selects it says so.
+            return Some(Selected { name: &name.name, owner: Owner::This, compliant: Some(MEMORY_INVALID) });
         }
         let status = health.and_then(|h| h.status.as_deref().ok());
         let owner = status.and_then(|s| s.policy.as_ref());

@@ -270,8 +270,20 @@ impl StoredHealth {
             version: parse_version(self.metadata.resource_version.as_deref()),
             generation: self.metadata.generation.unwrap_or(1),
             spec: serde_json::from_value(self.spec).unwrap_or_default(),
-            status: serde_json::from_value(status).map(Box::new).map_err(|error| error.to_string()),
+            status: serde_json::from_value(status).map(Box::new).map_err(|error| without_value(&error.to_string())),
         }
+    }
+}
+
+/// A decoding error without the value that it quotes: originals may hold secrets, and this goes to the log.
+fn without_value(error: &str) -> String {
+    if error.starts_with("missing field") {
+        return error.into();
+    }
+    let what = error.split([':', '`', '"']).next().unwrap_or_default().trim();
+    match error.rsplit_once(", expected ") {
+        Some((_, expected)) => format!("{what}, expected {expected}"),
+        None => "a value has the wrong form".into(),
     }
 }
 
@@ -279,14 +291,11 @@ impl Watched for StoredHealth {
     fn apply(self, picture: &mut Picture, _: Context) -> Vec<Touched> {
         let key = key_of(&self);
         let entry = self.into_entry();
-        if let Some(known) = picture.healths.get(&key).filter(|known| known.uid == entry.uid) {
-            if known.version > entry.version {
-                return Vec::new();
-            }
-            if known.version == entry.version {
-                // Our own write, taken in already; the policy has yet to sum it up.
-                return vec![Touched::Summaries(key.namespace)];
-            }
+        match picture.healths.get(&key).filter(|b| b.uid == entry.uid) {
+            Some(before) if before.version > entry.version => return Vec::new(),
+            // The echo of a write of ours, whose answer is in the picture already: only the summaries do not know it.
+            Some(before) if before.version == entry.version => return vec![Touched::Summaries(key.namespace)],
+            _ => {}
         }
         picture.healths.insert(key.clone(), entry);
         vec![Touched::Summaries(key.namespace.clone()), Touched::Workload(key)]
@@ -371,3 +380,37 @@ macro_rules! surroundings {
 }
 surroundings!(SlimBudget, budgets);
 surroundings!(SlimAutoscaler, autoscalers);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_echo_of_our_own_write_still_reaches_the_summaries() {
+        let stored = |version: &str| -> StoredHealth {
+            let metadata =
+                serde_json::json!({"namespace": "shop", "name": "web", "uid": "u", "resourceVersion": version});
+            serde_json::from_value(serde_json::json!({"metadata": metadata})).unwrap()
+        };
+        let context = Context { first_list: false, coalesce: SignedDuration::ZERO };
+        let mut picture = Picture::default();
+        let key = Key::new("shop", "web");
+        picture.healths.insert(key.clone(), stored("7").into_entry()); // the answer to the write
+        let summaries = Touched::Summaries(key.namespace.clone());
+        assert_eq!(stored("6").apply(&mut picture, context), [], "older than the answer");
+        assert_eq!(stored("7").apply(&mut picture, context), [summaries.clone()]);
+        assert_eq!(stored("8").apply(&mut picture, context), [summaries, Touched::Workload(key)]);
+    }
+
+    #[test]
+    fn a_decoding_error_does_not_quote_the_value() {
+        for (error, want) in [
+            ("invalid type: string \"hush\", expected i64", "invalid type, expected i64"),
+            ("unknown variant `hush`, expected one of `A`, `B`", "unknown variant, expected one of `A`, `B`"),
+            ("missing field `name`", "missing field `name`"),
+            ("failed to parse \"hush\"", "a value has the wrong form"),
+        ] {
+            assert_eq!(without_value(error), want);
+        }
+    }
+}

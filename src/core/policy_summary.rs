@@ -190,6 +190,11 @@ fn enforced(spec: &HealthPolicySpec, counts: &WorkloadCounts, example: Option<Se
         Mode::Enforce if counts.governed == 0 => {
             verdict(ConditionStatus::False, "Progressing", "The selected Deployments are being looked at.".into())
         }
+        Mode::Enforce if counts.drifted == 0 && counts.matched > counts.governed.saturating_add(counts.conflicting) => {
+            let left = counts.matched.saturating_sub(counts.governed).saturating_sub(counts.conflicting);
+            let message = format!("{} still to be looked at.", of_those(left));
+            verdict(ConditionStatus::False, "Progressing", message)
+        }
         Mode::Enforce if counts.drifted == 0 => {
             verdict(ConditionStatus::True, "AllCompliant", format!("All of {of} carry what the policy asks for."))
         }

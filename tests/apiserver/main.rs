@@ -12,6 +12,8 @@
 
 mod support;
 
+mod bad_input;
 mod enforcing;
 mod ownership;
 mod process;
+mod schema;

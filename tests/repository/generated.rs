@@ -7,7 +7,7 @@ use gracekeeper::api::crds;
 use gracekeeper::controller::{EVENT_REASONS, RIGHTS};
 
 /// Compares a file with what it should be; with `UPDATE=1` rewrites it.
-fn check(path: &str, want: &str) {
+pub(crate) fn check(path: &str, want: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     if std::env::var_os("UPDATE").is_some() {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();

@@ -15,7 +15,7 @@ use crate::core::canonical;
 
 /// Longest value or original that the ledger stores, in bytes (the schema counts characters, which are no more).
 const VALUE_LIMIT: usize = 65_536;
-/// Begins a ledger value that is only a hash, because the value is too long to store.
+/// Begins a ledger value that is only a hash, because the value is too long to store, or may hold a secret.
 const HASH_PREFIX: &str = "#";
 
 /// A container's name (empty for fields of the pod or the Deployment) and a field of it.
@@ -88,11 +88,18 @@ pub(super) fn records(entry: &HeldField, field: Field, current: Option<&Value>) 
 /// Our value as the ledger stores it.
 pub(super) fn record(field: Field, value: &Value) -> String {
     let text = canonical::to_string(value);
-    if text.len() <= VALUE_LIMIT {
+    if text.len() <= VALUE_LIMIT && !may_hold_secret(value) {
         return text;
     }
     let value = normal::normal(field, Some(value)).unwrap_or_default();
     format!("{HASH_PREFIX}{}", canonical::hash(&value))
+}
+
+/// Commands, header values and query strings are not repeated where others can read them; a hash tells as well whether
+/// the value is still ours.
+fn may_hold_secret(value: &Value) -> bool {
+    let query = value.pointer("/httpGet/path").and_then(Value::as_str).is_some_and(|path| path.contains('?'));
+    query || ["/exec", "/httpGet/httpHeaders"].iter().any(|path| value.pointer(path).is_some())
 }
 
 /// An original as the ledger stores it; None when it is too long to be remembered, so that it must not be replaced.
@@ -161,6 +168,26 @@ mod tests {
         let ledger = Ledger::read(&entries, "");
         assert_eq!(ledger.owner(("app", Field::PreStop), Some(&long)), Owner::Ours { original: None });
         assert_eq!(remember(&long), None);
+    }
+
+    #[test]
+    fn a_value_that_may_hold_a_secret_is_known_by_its_hash() {
+        for secret in [
+            json!({"exec": {"command": ["hush"]}}),
+            json!({"httpGet": {"port": 80, "path": "/?token=hush"}, "periodSeconds": 10}),
+            json!({"httpGet": {"port": 80, "httpHeaders": [{"name": "X", "value": "hush"}]}}),
+        ] {
+            let text = record(Field::LivenessProbe, &secret);
+            assert!(text.starts_with(HASH_PREFIX) && !text.contains("hush"), "{text}");
+            let entry = HeldField { field: "livenessProbe".into(), ..held(&text, None) };
+            let mut stored = secret.clone();
+            stored["failureThreshold"] = json!(3);
+            assert!(records(&entry, Field::LivenessProbe, Some(&stored)), "with the server's defaults as well");
+            stored["failureThreshold"] = json!(4);
+            assert!(!records(&entry, Field::LivenessProbe, Some(&stored)));
+        }
+        let open = json!({"httpGet": {"port": 80, "path": "/livez"}});
+        assert_eq!(record(Field::LivenessProbe, &open), open.to_string());
     }
 
     #[test]

@@ -39,12 +39,14 @@ pub(super) const MIN_AVAILABLE: &str =
 pub(super) const OBJECTIVE: &str = "objective must be a decimal greater than 0 and less than 100, such as \"99.9\"";
 pub(super) const LABEL: &str =
     "a label value has at most 63 letters, digits, '-', '_' or '.', and begins and ends with a letter or digit";
+pub(super) const LABEL_KEY: &str =
+    "a label key has at most 63 letters, digits, '-', '_' or '.', and may have a DNS name with '/' before it";
 pub(super) const REQUIREMENT: &str = "In and NotIn need values, Exists and DoesNotExist take none";
 
 /// Messages of CEL rules, for the test that compares them with the CRD's. The bounds of ports, step pods and minAvailable
 /// are patterns of the schema in the cluster (CEL on IntOrString is priced too high); the sentences here are friendlier.
 #[cfg(test)]
-pub(super) const MESSAGES: [&str; 19] = [
+pub(super) const MESSAGES: [&str; 20] = [
     SLEEP,
     CONTAINERS,
     READINESS_GRACE,
@@ -63,6 +65,7 @@ pub(super) const MESSAGES: [&str; 19] = [
     STEPS,
     OBJECTIVE,
     LABEL,
+    LABEL_KEY,
     REQUIREMENT,
 ];
 
@@ -107,13 +110,16 @@ impl Rules<'_> {
     }
 
     fn selector(&mut self, selector: &Selector) {
-        let good =
-            selector.match_labels.iter().all(|(key, value)| key.chars().count() <= 317 && is_label_value(&value.0));
-        self.require(good, "spec.selector.matchLabels", LABEL);
+        let at = "spec.selector.matchLabels";
+        self.require(selector.match_labels.values().all(|value| is_label_value(&value.0)), at, LABEL);
+        self.require(selector.match_labels.keys().all(|key| is_label_key(key)), at, LABEL_KEY);
         for (index, requirement) in selector.match_expressions.iter().enumerate() {
             let needs_values = matches!(requirement.operator, Operator::In | Operator::NotIn);
             let good = needs_values != requirement.values.is_empty();
-            self.require(good, &format!("spec.selector.matchExpressions[{index}]"), REQUIREMENT);
+            let at = format!("spec.selector.matchExpressions[{index}]");
+            self.require(good, &at, REQUIREMENT);
+            self.require(requirement.values.iter().all(|value| is_label_value(&value.0)), &at, LABEL);
+            self.require(is_label_key(&requirement.key), &format!("{at}.key"), LABEL_KEY);
         }
     }
 
@@ -239,6 +245,17 @@ fn is_objective(text: &str) -> bool {
         None => digits(text, 2),
     };
     shape && text.bytes().any(|byte| (b'1'..=b'9').contains(&byte))
+}
+
+fn is_label_key(key: &str) -> bool {
+    let edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let is_prefix = |prefix: &str| {
+        edge(prefix.bytes().next())
+            && edge(prefix.bytes().last())
+            && prefix.bytes().all(|byte| edge(Some(byte)) || b"-.".contains(&byte))
+    };
+    let (prefix, name) = key.rsplit_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    key.len() <= 317 && prefix.is_none_or(is_prefix) && !name.is_empty() && is_label_value(name)
 }
 
 fn is_label_value(value: &str) -> bool {

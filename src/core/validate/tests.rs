@@ -112,6 +112,17 @@ fn each_rule_refuses_with_its_message_and_path() {
             "spec.availability.objective".into(),
             rules::OBJECTIVE,
         ),
+        (json!({"selector": {"matchLabels": {"a b": "x"}}}), "spec.selector.matchLabels".into(), rules::LABEL_KEY),
+        (
+            json!({"selector": {"matchExpressions": [{"key": "/x", "operator": "Exists"}]}}),
+            "spec.selector.matchExpressions[0].key".into(),
+            rules::LABEL_KEY,
+        ),
+        (
+            json!({"selector": {"matchExpressions": [{"key": "x", "operator": "In", "values": ["-"]}]}}),
+            "spec.selector.matchExpressions[0]".into(),
+            rules::LABEL,
+        ),
         (json!({"selector": {"matchLabels": {"a": "-"}}}), "spec.selector.matchLabels".into(), rules::LABEL),
         (
             json!({"selector": {"matchExpressions": [{"key": "a", "operator": "In"}]}}),

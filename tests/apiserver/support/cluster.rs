@@ -32,20 +32,21 @@ impl Cluster {
             } else {
                 Self::start(&["--nodes", "4"])
             };
-            cluster.with_crds()
+            cluster.install_crds();
+            cluster
         })
     }
 
     /// Makes another cluster the shared one, before the first use.
     #[allow(dead_code)] // benchmarks have one of their own shape
     pub(crate) fn share(cluster: Self) {
-        assert!(CLUSTER.set(cluster.with_crds()).is_ok(), "the shared cluster is in use already");
+        cluster.install_crds();
+        assert!(CLUSTER.set(cluster).is_ok(), "the shared cluster is in use already");
     }
 
-    fn with_crds(self) -> Self {
+    pub(crate) fn install_crds(&self) {
         self.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "crds/"]);
         self.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "-f", "crds/"]);
-        self
     }
 
     fn existing() -> Self {

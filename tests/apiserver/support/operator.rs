@@ -15,6 +15,7 @@ pub(crate) struct Operator {
     /// Name of the ServiceAccount as a user.
     pub(crate) user: String,
     release: String,
+    cluster: &'static super::Cluster,
 }
 
 /// The rights of an operator in a test's namespace, made from the chart.
@@ -101,7 +102,14 @@ impl Operator {
             .stderr(file)
             .spawn()
             .unwrap();
-        Self { child, log, address, user: identity.user.clone(), release: identity.release.clone() }
+        Self {
+            child,
+            log,
+            address,
+            user: identity.user.clone(),
+            release: identity.release.clone(),
+            cluster: namespace.cluster,
+        }
     }
 
     pub(crate) async fn ready(&self) {
@@ -120,7 +128,7 @@ impl Operator {
     }
 
     pub(crate) fn audit(&self) -> Audit {
-        Audit::of(&self.user)
+        Audit::of(self.cluster, &self.user)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -162,7 +170,7 @@ impl Drop for Operator {
             return;
         }
         let _ = std::fs::remove_file(&self.log);
-        let cluster = super::Cluster::shared();
+        let cluster = self.cluster;
         if cluster.audit_log.is_none() {
             for kind in ["clusterrole", "clusterrolebinding"] {
                 let _ = cluster.try_kubectl(&["delete", kind, &self.release, "--ignore-not-found"], "");
