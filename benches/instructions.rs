@@ -2,7 +2,7 @@
 //!
 //! Without valgrind it says so and measures nothing.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::disallowed_methods)] // a benchmark
+#![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::disallowed_methods)] // a benchmark
 
 use std::hint::black_box;
 use std::path::Path;

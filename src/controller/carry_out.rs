@@ -48,7 +48,7 @@ impl CarryOut {
         // Edits are collected for a few seconds: not worth a write. Waiting for a turn is, but only once.
         if let Outcome::Pending { cause, .. } = decision.outcome {
             let known = gathered.health.as_ref();
-            let said_compliant = known.is_some_and(|h| is_compliant(h));
+            let said_compliant = known.is_some_and(is_compliant);
             let told = !said_compliant
                 && known.is_some_and(|h| h.contention == status.contention && h.policy == status.policy);
             if told || cause == PendingCause::Coalescing {

@@ -71,7 +71,7 @@ async fn what_cannot_be_written_is_named_by_a_condition_and_an_event_and_others_
         create_case(&ns, case, case, |object| {
             match *case {
                 "init" => {
-                    pod_mut(object)["initContainers"] = json!([{"name": "migrate", "image": "example.com/app:1"}])
+                    pod_mut(object)["initContainers"] = json!([{"name": "migrate", "image": "example.com/app:1"}]);
                 }
                 "many" | "wrong" => {
                     let mut second = container();
