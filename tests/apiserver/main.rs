@@ -12,6 +12,10 @@
 
 mod support;
 
+mod contention;
 mod enforcing;
+mod other_writers;
 mod ownership;
 mod process;
+mod rights;
+mod survival;

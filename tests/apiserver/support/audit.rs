@@ -6,6 +6,7 @@ use super::cluster::Cluster;
 
 /// Requests of one user.
 pub(crate) struct Audit {
+    cluster: &'static Cluster,
     user: String,
 }
 
@@ -25,13 +26,13 @@ pub(crate) struct Entry {
 }
 
 impl Audit {
-    pub(crate) fn of(user: &str) -> Self {
-        Self { user: user.into() }
+    pub(crate) fn of(cluster: &'static Cluster, user: &str) -> Self {
+        Self { cluster, user: user.into() }
     }
 
     /// All requests so far; `None` on a cluster whose audit log is out of reach.
     pub(crate) fn entries(&self) -> Option<Vec<Entry>> {
-        let Some(log) = &Cluster::shared().audit_log else {
+        let Some(log) = &self.cluster.audit_log else {
             eprintln!("skipped: counting requests needs the audit log of the rig's own API server");
             return None;
         };

@@ -26,7 +26,11 @@ impl TestNamespace {
     }
 
     pub(crate) async fn labelled(topic: &str, labels: Value) -> Self {
-        let cluster = Cluster::shared();
+        Self::on(Cluster::shared(), topic, labels).await
+    }
+
+    /// The same on a cluster of the test's own.
+    pub(crate) async fn on(cluster: &'static Cluster, topic: &str, labels: Value) -> Self {
         let client = cluster.client().await;
         let name = format!("{topic}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::SeqCst));
         let namespaces: Api<DynamicObject> =
