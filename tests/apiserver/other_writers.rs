@@ -269,6 +269,21 @@ async fn a_handler_of_the_same_type_conflicts_by_server_side_apply_and_names_us_
     .await;
 }
 
+#[tokio::test]
+async fn a_probe_that_was_forced_in_by_server_side_apply_and_taken_out_again_leaves_ours_and_no_wreck() {
+    let (ns, _operator) = scene("forced", web_policy()).await;
+    let writer = Writer::ServerSideApply;
+    created(&ns, writer, &of(writer)).await;
+    let own = with_liveness(of(writer), json!({"httpGet": {"path": "/own", "port": "http"}}));
+    let forced = ["apply", "--server-side", "--force-conflicts", "-n", &ns.name, "-f", "-"];
+    ns.cluster.try_kubectl(&forced, &own.to_string()).unwrap();
+    assert_theirs(writer, &in_sync(&ns, writer.name()).await, &own);
+
+    writer.must_write(&ns, &of(writer));
+    ns.until(writer.name(), "our probe is back", |d| liveness(d)["httpGet"]["path"] == "/livez").await;
+    assert_ours(writer, &in_sync(&ns, writer.name()).await);
+}
+
 // Row 9, the first half.
 #[tokio::test]
 async fn a_manifest_that_takes_over_our_very_values_and_drops_them_again_restarts_nothing() {
