@@ -122,7 +122,10 @@ impl CarryOut {
         } else if after.action == Action::Forget {
             self.delete_health(key, &health_uid).await?;
         }
-        self.publisher.publish(regarding(key, gathered), &event).await;
+        // A marker that is put right is our own affair.
+        if !plan.changes.is_empty() {
+            self.publisher.publish(regarding(key, gathered), &event).await;
+        }
         Ok(Carried::Written { after, generation })
     }
 
@@ -134,11 +137,13 @@ impl CarryOut {
         }
     }
 
-    /// Field manager of whoever else wrote to the Deployment last.
-    pub(crate) async fn name_rival(&self, key: &Key) -> Result<String, CallError> {
+    /// Field manager of whoever else wrote to the Deployment since our last write.
+    pub(crate) async fn name_rival(&self, key: &Key, gathered: &Gathered) -> Result<String, CallError> {
+        let last_write =
+            gathered.health.as_ref().and_then(|health| health.last_write.as_ref()).map(|write| write.time.0);
         let request = request(Request::get(deployment_path(key)), Vec::new())?;
         let object = self.caller.read(request).await?.object;
-        Ok(managers::last_other_writer(&object).unwrap_or_else(|| "another writer".into()))
+        Ok(managers::last_other_writer(&object, last_write).unwrap_or_else(|| "another writer".into()))
     }
 
     async fn patch_deployment(&self, key: &Key, patch: &impl Serialize, dry: bool) -> Result<Answer, CallError> {

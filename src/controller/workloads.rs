@@ -102,7 +102,7 @@ impl Workloads {
                     return Ok(self.settle(key, &gathered, &decision));
                 }
                 Action::NameRival => {
-                    gathered.rival = Some(self.carry_out.name_rival(key).await?);
+                    gathered.rival = Some(self.carry_out.name_rival(key, &gathered).await?);
                 }
                 Action::Forget => {
                     self.carry_out.forget(key, &gathered).await?;

@@ -146,8 +146,9 @@ fn refusal(code: u16, status: Status, retry_after: Option<Duration>) -> CallErro
     match code {
         404 | 410 => CallError::Gone,
         409 => CallError::Conflict(status.message),
-        // A JSON Patch whose `test` failed is a 422 as well, but one without causes that name a field.
-        422 if !names_a_field(&status) => CallError::Conflict(status.message),
+        // A JSON Patch whose `test` failed is a 422 as well, but one without causes. Whoever refuses names one: a field
+        // (validation), a message (admission policies); a webhook may leave it at its text.
+        422 if !names_a_cause(&status) => CallError::Conflict(status.message),
         400 | 413 | 422 => CallError::Invalid(status.message),
         401 | 403 => CallError::Forbidden(status.message),
         429 | 500..=599 => CallError::Unavailable { code, message: status.message, retry_after },
@@ -155,8 +156,9 @@ fn refusal(code: u16, status: Status, retry_after: Option<Duration>) -> CallErro
     }
 }
 
-fn names_a_field(status: &Status) -> bool {
-    status.details.as_ref().is_some_and(|details| details.causes.iter().any(|cause| !cause.field.is_empty()))
+fn names_a_cause(status: &Status) -> bool {
+    status.details.as_ref().is_some_and(|details| !details.causes.is_empty())
+        || status.message.starts_with("admission webhook ")
 }
 
 /// Text of a `Warning` header: `299 - "text"`.
@@ -183,6 +185,8 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -190,6 +194,21 @@ mod tests {
         let value = header::HeaderValue::from_static(r#"299 - "would violate \"restricted:latest\": host""#);
         assert_eq!(warning_text(&value).as_deref(), Some(r#"would violate "restricted:latest": host"#));
         assert_eq!(warning_text(&header::HeaderValue::from_static("299 -")), None);
+    }
+
+    #[test]
+    fn a_failed_test_of_a_patch_is_told_from_a_refusal() {
+        let policy =
+            "deployments.apps \"web\" is forbidden: ValidatingAdmissionPolicy 'x' with binding 'y' denied request: no";
+        for (name, body, class) in [
+            ("a failed test", json!({"message": "the server rejected our request", "details": {}}), "conflict"),
+            ("validation", json!({"message": "invalid", "details": {"causes": [{"field": "spec.x"}]}}), "invalid"),
+            ("an admission policy", json!({"message": policy, "details": {"causes": [{"message": "no"}]}}), "invalid"),
+            ("a webhook", json!({"message": "admission webhook \"w\" denied the request: no"}), "invalid"),
+        ] {
+            let status = serde_json::from_value(body).unwrap();
+            assert_eq!(refusal(422, status, None).class(), class, "{name}");
+        }
     }
 
     #[test]

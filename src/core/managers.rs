@@ -1,19 +1,28 @@
 //! Who wrote to an object last, by its `managedFields`.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::api::FIELD_MANAGER;
 
-/// The newest field manager other than us that wrote to the object itself, not to a subresource. Field ownership is no
-/// better guide: a writer that removes a field of ours owns nothing of it.
-pub fn last_other_writer(object: &Value) -> Option<String> {
+/// The newest field manager other than us that wrote to the object itself, not to a subresource, since our last write.
+/// Field ownership is no better guide: a writer that removes a field of ours owns nothing of it. One that does nothing
+/// but remove leaves no entry at all; then nobody is named rather than somebody who wrote long ago.
+///
+/// Our last write is known by our own entry; when that is gone with all of our fields, by `last_write`.
+pub fn last_other_writer(object: &Value, last_write: Option<Timestamp>) -> Option<String> {
     let entries = object.pointer("/metadata/managedFields")?.as_array()?;
     let text = |entry: &Value, field: &str| entry.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-    entries
+    let second = |entry: &Value| text(entry, "time").parse::<Timestamp>().ok().map(Timestamp::as_second);
+    let (ours, others): (Vec<&Value>, Vec<&Value>) = entries
         .iter()
-        .filter(|entry| text(entry, "manager") != FIELD_MANAGER && text(entry, "subresource").is_empty())
-        // RFC 3339 in UTC sorts as text.
-        .max_by_key(|entry| text(entry, "time"))
+        .filter(|entry| text(entry, "subresource").is_empty())
+        .partition(|entry| text(entry, "manager") == FIELD_MANAGER);
+    let since = ours.into_iter().filter_map(second).max().or_else(|| last_write.map(Timestamp::as_second));
+    others
+        .into_iter()
+        .filter(|entry| since.is_none_or(|since| second(entry).is_some_and(|time| time >= since)))
+        .max_by_key(|entry| second(entry))
         .map(|entry| text(entry, "manager").chars().filter(|c| !c.is_control()).take(128).collect())
         .filter(|manager: &String| !manager.is_empty())
 }
@@ -97,14 +106,23 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_writer_other_than_us_is_named() {
-        let object = json!({"metadata": {"managedFields": [
-            {"manager": "helm", "time": "2026-01-01T00:00:00Z"},
-            {"manager": "gracekeeper", "time": "2026-03-01T00:00:00Z"},
-            {"manager": "kube-controller-manager", "time": "2026-04-01T00:00:00Z", "subresource": "status"},
-            {"manager": "argocd-controller", "time": "2026-02-01T00:00:00Z"}
-        ]}});
-        assert_eq!(last_other_writer(&object).as_deref(), Some("argocd-controller"));
-        assert_eq!(last_other_writer(&json!({})), None);
+    fn the_newest_writer_other_than_us_since_our_last_write_is_named() {
+        let entry = |manager: &str, day: u8| json!({"manager": manager, "time": format!("2026-01-{day:02}T00:00:00Z")});
+        let status =
+            json!({"manager": "kube-controller-manager", "time": "2026-01-09T00:00:00Z", "subresource": "status"});
+        let (helm, argo, ours) = (entry("helm", 1), entry("argocd-controller", 4), entry("gracekeeper", 3));
+        let last_write = Some("2026-01-02T00:00:00.5Z".parse().unwrap());
+        for (name, entries, last_write, want) in [
+            ("the newest", json!([helm, argo, ours, status]), None, Some("argocd-controller")),
+            ("all before ours", json!([helm, ours, status]), last_write, None),
+            ("ours is gone", json!([helm, argo]), last_write, Some("argocd-controller")),
+            ("ours is gone, and all before", json!([helm]), last_write, None),
+            ("the same second", json!([entry("helm", 3), ours]), None, Some("helm")),
+            ("we never wrote", json!([helm]), None, Some("helm")),
+        ] {
+            let object = json!({"metadata": {"managedFields": entries}});
+            assert_eq!(last_other_writer(&object, last_write).as_deref(), want, "{name}");
+        }
+        assert_eq!(last_other_writer(&json!({}), None), None);
     }
 }

@@ -2,6 +2,7 @@
 //! `USE_EXISTING_CLUSTER=true` takes the one in KUBECONFIG. Each test has a namespace and an operator of its own, which
 //! runs as the built binary under the chart's own ServiceAccount and roles.
 #![allow(
+    clippy::cast_possible_truncation,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -13,7 +14,11 @@
 mod support;
 
 mod bad_input;
+mod contention;
 mod enforcing;
+mod other_writers;
 mod ownership;
 mod process;
+mod rights;
 mod schema;
+mod survival;

@@ -114,6 +114,7 @@ impl Outcome {
             Self::Planned { changes, restarts_pods } => {
                 format!("Enforcing would change {}{}.", fields(*changes), restart(*restarts_pods))
             }
+            Self::Enforcing { changes: 0, .. } => "The marker of the fields that are ours is put right.".into(),
             Self::Enforcing { changes, restarts_pods } => {
                 format!("The policy changes {}{}.", fields(*changes), restart(*restarts_pods))
             }

@@ -1,5 +1,6 @@
 //! The cluster that all tests of one run share.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,6 +13,8 @@ pub(crate) struct Cluster {
     pub(crate) kubeconfig: PathBuf,
     /// None on an existing cluster: what counts writes is skipped there, and says so.
     pub(crate) audit_log: Option<PathBuf>,
+    /// Processes of our own control plane, by name.
+    pub(crate) pids: BTreeMap<String, u32>,
     /// Folder of kubectl and helm.
     binaries: PathBuf,
     /// The rig ends when its standard input does, however this process ends: nothing is left behind.
@@ -51,7 +54,7 @@ impl Cluster {
 
     fn existing() -> Self {
         let kubeconfig = std::env::var_os("KUBECONFIG").expect("USE_EXISTING_CLUSTER needs KUBECONFIG").into();
-        Self { kubeconfig, audit_log: None, binaries: binaries(), _control_plane: None }
+        Self { kubeconfig, audit_log: None, pids: BTreeMap::new(), binaries: binaries(), _control_plane: None }
     }
 
     /// Starts a control plane of its own.
@@ -63,10 +66,15 @@ impl Cluster {
             .spawn()
             .expect("e2e/rig/control-plane starts");
         let (mut kubeconfig, mut audit_log, mut ready) = (None, None, false);
+        let mut pids = BTreeMap::new();
         for line in BufReader::new(child.stdout.take().unwrap()).lines() {
             match line.unwrap().split_once('=') {
                 Some(("KUBECONFIG", path)) => kubeconfig = Some(PathBuf::from(path)),
                 Some(("AUDIT_LOG", path)) => audit_log = Some(PathBuf::from(path)),
+                Some(("PIDS", list)) => {
+                    let pairs = list.split_whitespace().filter_map(|item| item.split_once(':'));
+                    pids.extend(pairs.map(|(name, pid)| (name.to_owned(), pid.parse().unwrap())));
+                }
                 Some(_) => {}
                 None => {
                     ready = true;
@@ -75,7 +83,7 @@ impl Cluster {
             }
         }
         assert!(ready, "the control plane did not come up; its words are above");
-        Self { kubeconfig: kubeconfig.unwrap(), audit_log, binaries: binaries(), _control_plane: Some(child) }
+        Self { kubeconfig: kubeconfig.unwrap(), audit_log, pids, binaries: binaries(), _control_plane: Some(child) }
     }
 
     /// A client with the rights of an administrator.

@@ -5,8 +5,11 @@ mod cluster;
 pub(crate) mod namespace;
 pub(crate) mod operator;
 mod waiting;
+mod writer;
 
+pub(crate) use audit::{Audit, Entry};
 pub(crate) use cluster::Cluster;
 pub(crate) use namespace::TestNamespace;
 pub(crate) use operator::Operator;
 pub(crate) use waiting::{eventually, stays};
+pub(crate) use writer::Writer;

@@ -29,7 +29,7 @@ impl TestNamespace {
         Self::on(Cluster::shared(), topic, labels).await
     }
 
-    /// A namespace of another cluster than the one that all tests share.
+    /// The same on a cluster of the test's own.
     pub(crate) async fn on(cluster: &'static Cluster, topic: &str, labels: Value) -> Self {
         let client = cluster.client().await;
         let name = format!("{topic}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::SeqCst));

@@ -1,10 +1,12 @@
 //! The operator as a process, under the ServiceAccount and the roles that the chart renders.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::audit::Audit;
+use super::cluster::Cluster;
 use super::namespace::TestNamespace;
 use super::waiting::eventually;
 
@@ -15,7 +17,9 @@ pub(crate) struct Operator {
     /// Name of the ServiceAccount as a user.
     pub(crate) user: String,
     release: String,
-    cluster: &'static super::Cluster,
+    cluster: &'static Cluster,
+    /// Refusals for want of a right are the test's doing.
+    denials_expected: Cell<bool>,
 }
 
 /// The rights of an operator in a test's namespace, made from the chart.
@@ -102,14 +106,9 @@ impl Operator {
             .stderr(file)
             .spawn()
             .unwrap();
-        Self {
-            child,
-            log,
-            address,
-            user: identity.user.clone(),
-            release: identity.release.clone(),
-            cluster: namespace.cluster,
-        }
+        let (user, release) = (identity.user.clone(), identity.release.clone());
+        let cluster = namespace.cluster;
+        Self { child, log, address, user, release, cluster, denials_expected: Cell::new(false) }
     }
 
     pub(crate) async fn ready(&self) {
@@ -131,6 +130,11 @@ impl Operator {
         Audit::of(self.cluster, &self.user)
     }
 
+    /// The test has taken rights away, or the API server while it starts.
+    pub(crate) fn expect_denials(&self) {
+        self.denials_expected.set(true);
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -139,6 +143,11 @@ impl Operator {
     pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
         assert!(status.success());
+    }
+
+    /// The exit code, when the process has ended.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        self.child.try_wait().unwrap().map(|status| status.code().unwrap_or(-1))
     }
 
     /// Waits until the process has ended; answers with its exit code.
@@ -180,7 +189,7 @@ impl Drop for Operator {
         // Nothing that the operator asks for may be refused for want of a right.
         for entry in self.audit().entries().unwrap_or_default() {
             let for_want_of_a_right = entry.code == 403 && entry.message.contains(" cannot ");
-            assert!(!for_want_of_a_right, "a right is missing: {entry:?}");
+            assert!(!for_want_of_a_right || self.denials_expected.get(), "a right is missing: {entry:?}");
         }
     }
 }
