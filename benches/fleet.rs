@@ -5,7 +5,13 @@
 //! are objects that this program wrote.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
-#![allow(clippy::cast_precision_loss, clippy::disallowed_methods, clippy::needless_pass_by_value, dead_code, unused_imports)] // a benchmark may fail
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::disallowed_methods,
+    clippy::needless_pass_by_value,
+    dead_code,
+    unused_imports
+)] // a benchmark may fail
 
 #[path = "../tests/apiserver/support/mod.rs"]
 mod support;

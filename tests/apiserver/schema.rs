@@ -185,11 +185,11 @@ fn bounds(schema: &Value, path: &[Part], found: &mut Vec<Bound>) {
         found.push(Bound { path: path.to_vec(), accepted, rejected: put(rejected), says });
     };
     if let Some(least) = schema["minimum"].as_f64() {
-        let says = format!("should be greater than or equal to {}", least);
+        let says = format!("should be greater than or equal to {least}");
         bound(allowed_numbers(path, schema), json!(least.round() as i64 - 1), says);
     }
     if let Some(most) = schema["maximum"].as_f64() {
-        let says = format!("should be less than or equal to {}", most);
+        let says = format!("should be less than or equal to {most}");
         bound(allowed_numbers(path, schema), json!(most.round() as i64 + 1), says);
     }
     if let Some(least) = schema["minLength"].as_u64() {
