@@ -229,11 +229,15 @@ fn the_api_reference_has_every_rule_and_every_link_leads_somewhere() {
             Value::Array(items) => items.iter().collect(),
             _ => Vec::new(),
         };
-        children.into_iter().for_each(|child| messages(child, found));
+        for child in children {
+            messages(child, found);
+        }
     }
     let text = page();
     let mut all = Vec::new();
-    crds::all().iter().for_each(|definition| messages(&serde_json::to_value(definition).unwrap(), &mut all));
+    for definition in crds::all() {
+        messages(&serde_json::to_value(definition).unwrap(), &mut all);
+    }
     assert!(!all.is_empty());
     for message in all {
         assert!(text.contains(&message), "no {message:?}");
