@@ -95,7 +95,7 @@ pub enum Action {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadHealthStatus {
-    /// Generation of the Deployment that this status speaks of.
+    /// Generation of this object's spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
@@ -176,6 +176,9 @@ pub struct TemplateReference {
     /// Of the template without the fields that a policy can set.
     #[schemars(length(max = 64))]
     pub app_hash: String,
+    /// Generation of the Deployment that carries it.
+    #[serde(default)]
+    pub generation: i64,
 }
 
 /// What the policy would change, and what it found.

@@ -48,7 +48,9 @@ impl CarryOut {
         // Edits are collected for a few seconds: not worth a write. Waiting for a turn is, but only once.
         if let Outcome::Pending { cause, .. } = decision.outcome {
             let known = gathered.health.as_ref();
-            let told = known.is_some_and(|h| h.contention == status.contention && h.policy == status.policy);
+            let said_compliant = known.is_some_and(|h| is_compliant(h));
+            let told = !said_compliant
+                && known.is_some_and(|h| h.contention == status.contention && h.policy == status.policy);
             if told || cause == PendingCause::Coalescing {
                 return Ok(());
             }
@@ -75,7 +77,9 @@ impl CarryOut {
         if plan.restarts_pods() {
             match self.patch_deployment(key, &patch, true).await {
                 Ok(answer) => {
-                    if let Some(warning) = answer.warnings.iter().find(|w| w.contains("PodSecurity")) {
+                    // A release only gives back: to refuse it would keep the policy from ever going.
+                    let warning = answer.warnings.iter().find(|warning| warning.contains("PodSecurity"));
+                    if let Some(warning) = warning.filter(|_| decision.outcome != Outcome::Releasing) {
                         return Ok(Carried::Refused(Finding::new(Reason::PsaRefuses, "", warning.as_str())));
                     }
                     if let Some(health) = decide::after_dry_run(&observed, plan, &answer.object) {
@@ -111,7 +115,7 @@ impl CarryOut {
             warning: false,
             reason: if released { "Released" } else { "Enforced" },
             action: if released { "Release" } else { "Enforce" },
-            note: note_of(gathered, plan, &sentence),
+            note: note_of(gathered, plan, released),
         };
         if let Some(status) = &after.status {
             self.store_status(key, &health_uid, status).await?;
@@ -247,6 +251,10 @@ fn regarding<'a>(key: &'a Key, gathered: &'a Gathered) -> Regarding<'a> {
     Regarding { api_version: "apps/v1", kind: "Deployment", key, uid: &gathered.deployment_uid }
 }
 
+fn is_compliant(health: &WorkloadHealthStatus) -> bool {
+    health.conditions.iter().any(|c| c.type_ == ConditionType::Compliant.as_str() && c.status == "True")
+}
+
 /// The event that goes with an outcome, when it is not what was stored already.
 fn event_of(gathered: &Gathered, outcome: &Outcome) -> Option<Event> {
     let stored = gathered.health.as_ref().map(|h| h.conditions.as_slice()).unwrap_or_default();
@@ -264,9 +272,11 @@ fn event_of(gathered: &Gathered, outcome: &Outcome) -> Option<Event> {
     Some(Event { warning: true, reason, action: "Enforce", note: outcome.sentence() })
 }
 
-fn note_of(gathered: &Gathered, plan: &Plan, sentence: &str) -> String {
+fn note_of(gathered: &Gathered, plan: &Plan, released: bool) -> String {
     let policy = gathered.owner.as_ref().map_or("", |(key, _)| &key.name);
-    let fields: Vec<String> = plan.changed_fields().into_iter().take(12).collect();
-    let by = if policy.is_empty() { String::new() } else { format!("HealthPolicy {policy}: ") };
-    format!("{by}{sentence} Fields: {}.", fields.join(", "))
+    let restart = if plan.restarts_pods() { "; pods restart" } else { "; no pod restarts" };
+    if released {
+        return format!("Given back or taken out: {}{restart}.", plan.summary());
+    }
+    format!("HealthPolicy {policy} set {}{restart}.", plan.summary())
 }

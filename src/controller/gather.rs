@@ -1,5 +1,7 @@
 //! From the picture to what a decision needs.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::memory::Refusal;
@@ -17,6 +19,7 @@ pub(crate) struct Gathered {
     pub(crate) owner: Option<(Key, PolicyEntry)>,
     pub(crate) weaker: Vec<String>,
     pub(crate) health: Option<WorkloadHealthStatus>,
+    pub(crate) health_generation: i64,
     /// The object that `health` is stored in, if there is one.
     pub(crate) health_uid: Option<Box<str>>,
     /// A WorkloadHealth of an earlier Deployment of the same name, to be removed first.
@@ -36,9 +39,12 @@ pub(crate) fn gather(picture: &Picture, key: &Key) -> Option<Gathered> {
     let entry = picture.deployments.get(key)?;
     let object = entry.projection.value();
     let (mut health, mut health_uid, mut stale_health_uid, mut unreadable) = (None, None, None, None);
+    let mut health_generation = 1;
     if let Some(stored) = picture.healths.get(key) {
-        if stored.owner == entry.uid {
+        // Without an owner reference (somebody removed it) it is still the memory of what stands here.
+        if stored.owner == entry.uid || stored.owner.is_empty() {
             health_uid = Some(stored.uid.clone());
+            health_generation = stored.generation;
             match &stored.status {
                 Ok(status) => health = Some(WorkloadHealthStatus::clone(status)),
                 Err(error) => unreadable = Some(error.clone()),
@@ -52,13 +58,15 @@ pub(crate) fn gather(picture: &Picture, key: &Key) -> Option<Gathered> {
         let found = picture.policies_in(&key.namespace).find(|(_, p)| *p.object.uid == *reference.uid);
         found.is_none_or(|(_, policy)| policy.object.deleting)
     });
-    let (owner, weaker) = owner(picture, key, &object, last_owner.map(|reference| reference.uid.as_str()));
+    let (owner, weaker) =
+        owner(picture, key, &entry.projection.labels, last_owner.map(|reference| reference.uid.as_str()));
     Some(Gathered {
         deployment: entry.projection.clone(),
         deployment_uid: entry.uid.clone(),
         owner,
         weaker,
         health,
+        health_generation,
         health_uid,
         stale_health_uid,
         unreadable,
@@ -75,7 +83,7 @@ pub(crate) fn gather(picture: &Picture, key: &Key) -> Option<Gathered> {
 fn owner(
     picture: &Picture,
     key: &Key,
-    object: &Value,
+    labels: &BTreeMap<String, String>,
     last_owner: Option<&str>,
 ) -> (Option<(Key, PolicyEntry)>, Vec<String>) {
     // A policy that cannot be understood keeps what it owned, and nothing is touched: neither by it nor by another.
@@ -93,18 +101,20 @@ fn owner(
             Some((Contender { name: &key.name, priority, created, selector }, (key, policy)))
         },
     );
-    let ownership = ownership::owner(contenders, &ownership::labels(object));
+    let ownership = ownership::owner(contenders, labels);
     let weaker = ownership.losers.iter().map(|(key, _)| key.name.to_string()).collect();
     (ownership.winner.map(|(key, policy)| (key.clone(), policy.clone())), weaker)
 }
 
 fn surroundings(picture: &Picture, key: &Key, object: &Value, uid: &str) -> Surroundings {
-    let longest_start_seconds = picture.longest_start.get(&parse_uid(uid)).copied().map(i64::from);
+    let longest_start_seconds = picture.longest_start(parse_uid(uid)).map(i64::from);
     let mut surroundings = Surroundings { longest_start_seconds, ..Surroundings::default() };
     for (kind, objects) in
         [("PodDisruptionBudget", &picture.budgets), ("HorizontalPodAutoscaler", &picture.autoscalers)]
     {
-        for (name, spec) in objects.iter().filter(|(other, _)| other.namespace == key.namespace) {
+        let from = Key { namespace: key.namespace.clone(), name: "".into() };
+        let in_namespace = objects.range(from..).take_while(|(other, _)| other.namespace == key.namespace);
+        for (name, spec) in in_namespace {
             let found = json!({"kind": kind, "metadata": {"name": &*name.name}, "spec": spec});
             surroundings.add(object, &found);
         }
@@ -121,6 +131,7 @@ impl Gathered {
             owner: self.owner.as_ref().map(|(key, policy)| view(key, policy)),
             weaker: &self.weaker,
             health: self.health.as_ref(),
+            health_generation: self.health_generation,
             last_owner_leaves: self.last_owner_leaves,
             surroundings: &self.surroundings,
             slot_free: self.slot_free,

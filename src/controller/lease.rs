@@ -112,7 +112,7 @@ impl Elector {
     async fn read(&self) -> Result<Option<LeaseRecord>, CallError> {
         let uri = format!("{}/{}", self.path(), self.name);
         let request = Request::get(uri).body(Vec::new()).map_err(|error| CallError::Transport(error.to_string()))?;
-        match self.caller.unfenced(request, self.call_deadline()).await {
+        match self.caller.unfenced("lease", request, self.call_deadline()).await {
             Ok(answer) => Ok(Some(record_of(&answer.object, self.timing.lease))),
             Err(CallError::Gone) => Ok(None),
             Err(error) => Err(error),
@@ -147,7 +147,7 @@ impl Elector {
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(lease.to_string().into_bytes())
             .map_err(|error| CallError::Transport(error.to_string()))?;
-        let answer = self.caller.unfenced(request, self.call_deadline()).await?;
+        let answer = self.caller.unfenced("lease", request, self.call_deadline()).await?;
         Ok(record_of(&answer.object, self.timing.lease).version)
     }
 }

@@ -1,13 +1,17 @@
 //! One look at one policy: its finalizer, and the summary in its status. The summary is rate-limited by the queue that
 //! leads here, not by what happens in the fleet.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use http::{Request, header};
 use serde_json::{Value, json};
 
 use super::events::{Event, Publisher, Regarding};
+use super::memory::Memory;
+use super::metrics::Metrics;
 use super::queue::WorkQueue;
 use super::world::{Key, Picture, PolicyEntry, World};
 use super::writes::{CallError, Caller};
@@ -15,7 +19,7 @@ use crate::api::conditions::ConditionType;
 use crate::api::{FIELD_MANAGER, FINALIZER, HealthPolicyStatus, Mode};
 use crate::core::backoff;
 use crate::core::policy_summary::{Owner, PolicyFacts, Selected, summarize};
-use crate::core::{ownership, selector};
+use crate::core::selector;
 
 /// Looks at policies.
 pub(crate) struct Policies {
@@ -23,6 +27,8 @@ pub(crate) struct Policies {
     pub(crate) queue: Arc<WorkQueue<Key>>,
     pub(crate) caller: Caller,
     pub(crate) publisher: Publisher,
+    pub(crate) memory: Memory,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// What a policy says of a Deployment whose WorkloadHealth cannot be understood.
@@ -41,8 +47,6 @@ enum Need {
     Guard { uid: Box<str>, first: bool },
     /// To be let go: nothing holds a value of it any more.
     LetGo { uid: Box<str>, finalizer_at: Option<usize> },
-    /// To wait for Deployments to be released.
-    WaitForRelease(usize),
     /// Another status.
     Status { uid: Box<str>, status: Box<HealthPolicyStatus>, event: Option<Event> },
 }
@@ -50,20 +54,24 @@ enum Need {
 impl Policies {
     /// Works off the queue until it is closed.
     pub(crate) async fn work(self: Arc<Self>) {
-        let mut failures = 0;
         while let Some(key) = self.queue.next().await {
-            match self.look(&key).await {
-                Ok(again) => {
-                    failures = 0;
+            match AssertUnwindSafe(self.look(&key)).catch_unwind().await {
+                Ok(Ok(again)) => {
+                    self.memory.succeeded(&key);
                     if let Some(again) = again {
                         self.queue.add_after(key.clone(), again);
                     }
                 }
-                Err(CallError::NotLeader | CallError::Gone) => {}
-                Err(error) => {
-                    let wait = backoff::TRANSIENT.after(failures, 0);
-                    failures = failures.saturating_add(1);
+                Ok(Err(CallError::NotLeader | CallError::Gone)) => {}
+                Ok(Err(error)) => {
+                    let wait = self.memory.failed(&key, backoff::TRANSIENT);
                     tracing::warn!(policy = %key, %error, ?wait, "trying again");
+                    self.queue.add_after(key.clone(), wait);
+                }
+                Err(_) => {
+                    self.metrics.panicked();
+                    let wait = self.memory.failed(&key, backoff::PERMANENT);
+                    tracing::error!(policy = %key, ?wait, "a bug: looking at this policy panicked");
                     self.queue.add_after(key.clone(), wait);
                 }
             }
@@ -74,12 +82,17 @@ impl Policies {
     async fn look(&self, key: &Key) -> Result<Option<Duration>, CallError> {
         match self.world.with(|picture| need(picture, key)) {
             Need::Guard { uid, first } => {
-                let add = if first {
-                    json!({"op": "add", "path": "/metadata/finalizers", "value": [FINALIZER]})
+                let patch = if first {
+                    let path = "/metadata/finalizers";
+                    json!([
+                        test_uid(&uid),
+                        {"op": "test", "path": path, "value": null},
+                        {"op": "add", "path": path, "value": [FINALIZER]},
+                    ])
                 } else {
-                    json!({"op": "add", "path": "/metadata/finalizers/-", "value": FINALIZER})
+                    json!([test_uid(&uid), {"op": "add", "path": "/metadata/finalizers/-", "value": FINALIZER}])
                 };
-                self.patch(key, "", "finalizer", &json!([test_uid(&uid), add])).await?;
+                self.patch(key, "", "finalizer", &patch).await?;
                 Ok(None) // its own event brings the status
             }
             Need::LetGo { uid, finalizer_at: Some(at) } => {
@@ -94,10 +107,6 @@ impl Policies {
                 Ok(None)
             }
             Need::Nothing | Need::LetGo { .. } => Ok(None),
-            Need::WaitForRelease(count) => {
-                tracing::debug!(policy = %key, count, "waiting for Deployments to be released");
-                Ok(Some(Duration::from_secs(2)))
-            }
             Need::Status { uid, status, event } => {
                 let patch = json!([test_uid(&uid), {"op": "add", "path": "/status", "value": status}]);
                 self.patch(key, "/status", "policy_status", &patch).await?;
@@ -134,8 +143,9 @@ fn need(picture: &Picture, key: &Key) -> Need {
     let object = &policy.object;
     let holding = picture.deployments_in(&key.namespace).filter(|(_, d)| !d.projection.deleting).filter(|(k, d)| {
         picture.healths.get(*k).is_some_and(|health| {
-            health.owner == d.uid
-                && health.status.as_ref().is_ok_and(|s| {
+            let is_of_this = health.owner == d.uid || health.owner.is_empty();
+            is_of_this
+                && health.status.as_ref().map_or(true, |s| {
                     !s.held_fields.is_empty() && s.policy.as_ref().is_some_and(|p| *p.uid == *object.uid)
                 })
         })
@@ -144,9 +154,8 @@ fn need(picture: &Picture, key: &Key) -> Need {
         if object.finalizer_at.is_none() {
             return Need::Nothing;
         }
-        let count = holding.count();
-        return if count > 0 {
-            Need::WaitForRelease(count)
+        return if holding.count() > 0 {
+            status(picture, key, policy) // each Deployment that is released brings it here again
         } else {
             Need::LetGo { uid: object.uid.clone(), finalizer_at: object.finalizer_at }
         };
@@ -167,16 +176,16 @@ fn status(picture: &Picture, key: &Key, policy: &PolicyEntry) -> Need {
         now: super::clock::now(),
         generation: object.generation,
         spec: object.spec.as_deref().map_err(String::as_str),
+        deleting: object.deleting,
         stored: &object.status,
     };
     let selector = object.spec.as_deref().ok().map(|spec| &spec.selector);
     let in_namespace = picture.deployments_in(&key.namespace);
     let selected = in_namespace.filter(|(_, d)| !d.projection.deleting).filter_map(|(name, deployment)| {
-        let value = deployment.projection.value();
-        if !selector::matches(selector?, &ownership::labels(&value)) {
+        if !selector::matches(selector?, &deployment.projection.labels) {
             return None;
         }
-        let health = picture.healths.get(name).filter(|h| h.owner == deployment.uid);
+        let health = picture.healths.get(name).filter(|h| h.owner == deployment.uid || h.owner.is_empty());
         if health.is_some_and(|h| h.status.is_err()) {
             // Nobody knows whose it is; every policy that selects it says so.
             return Some(Selected { name: &name.name, owner: Owner::This, compliant: Some(MEMORY_INVALID) });

@@ -72,8 +72,12 @@ pub(crate) async fn check(
     }
     let mut missing = Vec::new();
     for right in RIGHTS {
-        if !allowed(&caller, right, settings).await.map_err(|error| StartError::NoCluster(error.to_string()))? {
-            missing.push(*right);
+        for namespace in places(right, settings) {
+            let answer = allowed(&caller, right, namespace, settings).await;
+            if !answer.map_err(|error| StartError::NoCluster(error.to_string()))? {
+                missing.push(*right);
+                break;
+            }
         }
     }
     if missing.is_empty() {
@@ -95,21 +99,35 @@ async fn review(caller: &Caller, group: &str, kind: &str, spec: serde_json::Valu
         .header(header::CONTENT_TYPE, "application/json")
         .body(body.to_string().into_bytes())
         .map_err(|error| CallError::Transport(error.to_string()))?;
-    caller.unfenced(request, Duration::from_secs(10)).await
+    caller.unfenced("review", request, Duration::from_secs(10)).await
 }
 
-async fn allowed(caller: &Caller, right: &Right, settings: &Settings) -> Result<bool, CallError> {
+/// Where a right is needed; `None` means everywhere.
+fn places<'a>(right: &Right, settings: &'a Settings) -> Vec<Option<&'a str>> {
+    if right.own_namespace {
+        vec![Some(&settings.lease_namespace)]
+    } else if settings.namespaces.is_empty() {
+        vec![None]
+    } else {
+        settings.namespaces.iter().map(|namespace| Some(namespace.as_str())).collect()
+    }
+}
+
+async fn allowed(
+    caller: &Caller,
+    right: &Right,
+    namespace: Option<&str>,
+    settings: &Settings,
+) -> Result<bool, CallError> {
     let (resource, subresource) = right.resource.split_once('/').unwrap_or((right.resource, ""));
     let mut attributes = json!({
         "group": right.group, "resource": resource, "subresource": subresource, "verb": right.verb,
     });
-    if right.own_namespace {
-        attributes["namespace"] = settings.lease_namespace.clone().into();
-        if right.verb != "create" {
-            attributes["name"] = settings.lease_name.clone().into();
-        }
-    } else if let Some(namespace) = settings.namespaces.first() {
-        attributes["namespace"] = namespace.clone().into();
+    if let Some(namespace) = namespace {
+        attributes["namespace"] = namespace.into();
+    }
+    if right.own_namespace && right.verb != "create" {
+        attributes["name"] = settings.lease_name.clone().into();
     }
     let spec = json!({"resourceAttributes": attributes});
     let answer = review(caller, "authorization.k8s.io", "SelfSubjectAccessReview", spec).await?;

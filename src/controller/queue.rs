@@ -112,6 +112,10 @@ impl<K: Clone + Eq + Hash + Ord> WorkQueue<K> {
         self.changed.notify_one();
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.with(|state| state.closed)
+    }
+
     /// Keys that wait or run.
     pub(crate) fn len(&self) -> usize {
         self.with(|state| state.due.len() + state.running.len())

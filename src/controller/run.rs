@@ -61,13 +61,16 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
     );
     let lost = operator.lead(&mut elector, &readiness, &settings, terminated()).await;
 
+    // Another replica may write from now on: nothing of ours may land any more, not even what is under way.
+    if lost.is_some() {
+        fence.close();
+    }
     // Ends in this order: no new work, the work under way, the lease, then the rest.
     operator.workloads.queue.close();
     operator.policies.queue.close();
     let grace = settings.call_timeout + Duration::from_secs(1);
     let _ = tokio::time::timeout(grace, operator.workers_end()).await;
     let result = if let Some(holder) = lost {
-        fence.close();
         Err(StartError::LeaseLost(holder))
     } else {
         elector.release().await;
@@ -130,8 +133,14 @@ impl Operator {
             metrics: metrics.clone(),
             carry_out: CarryOut { caller: caller.clone(), publisher: publisher.clone(), world: world.clone() },
         });
-        let policies =
-            Arc::new(Policies { world: world.clone(), queue: Arc::new(WorkQueue::new()), caller, publisher });
+        let policies = Arc::new(Policies {
+            world: world.clone(),
+            queue: Arc::new(WorkQueue::new()),
+            caller,
+            publisher,
+            memory: Memory::new(0),
+            metrics: metrics.clone(),
+        });
         Self { world, workloads, policies, metrics, workers: tokio::sync::Mutex::default() }
     }
 
@@ -219,6 +228,9 @@ impl Operator {
         let (workloads, policies) = (self.workloads.clone(), self.policies.clone());
         workers.spawn(async move {
             while readiness.check().is_err() {
+                if workloads.queue.is_closed() {
+                    return;
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             let (deployments, all_policies) = ready.with(|picture| {

@@ -239,9 +239,7 @@ impl Watched for SlimDeployment {
 
     fn remove(id: &Id, picture: &mut Picture) -> Vec<Touched> {
         let Id::Key(key) = id else { return Vec::new() };
-        if let Some(entry) = picture.deployments.remove(key) {
-            picture.forget_deployment(&entry.uid);
-        }
+        picture.deployments.remove(key);
         vec![Touched::Workload(key.clone()), Touched::Summaries(key.namespace.clone())]
     }
 
@@ -270,6 +268,7 @@ impl StoredHealth {
             owner: owner.map(|o| o.uid.clone()).unwrap_or_default().into(),
             uid: self.metadata.uid.unwrap_or_default().into(),
             version: parse_version(self.metadata.resource_version.as_deref()),
+            generation: self.metadata.generation.unwrap_or(1),
             spec: serde_json::from_value(self.spec).unwrap_or_default(),
             status: serde_json::from_value(status).map(Box::new).map_err(|error| without_value(&error.to_string())),
         }
@@ -317,14 +316,14 @@ impl Watched for SlimReplicaSet {
     fn apply(self, picture: &mut Picture, _: Context) -> Vec<Touched> {
         if let Some(owner) = self.metadata.owner_references.iter().flatten().find(|o| o.kind == "Deployment") {
             let uid = parse_uid(self.metadata.uid.as_deref().unwrap_or_default());
-            picture.replica_sets.insert(uid, parse_uid(&owner.uid));
+            picture.insert_replica_set(uid, parse_uid(&owner.uid));
         }
         Vec::new()
     }
 
     fn remove(id: &Id, picture: &mut Picture) -> Vec<Touched> {
         if let Id::Uid(uid) = id {
-            picture.replica_sets.remove(uid);
+            picture.remove_replica_set(*uid);
         }
         Vec::new()
     }
@@ -340,14 +339,13 @@ impl Watched for SlimPod {
             return Vec::new();
         };
         let entry = PodEntry { owner: parse_uid(&owner.uid), start_seconds: self.start_seconds() };
-        picture.pods.insert(parse_uid(self.metadata.uid.as_deref().unwrap_or_default()), entry);
-        picture.observe_start(&entry);
+        picture.insert_pod(parse_uid(self.metadata.uid.as_deref().unwrap_or_default()), entry);
         Vec::new()
     }
 
     fn remove(id: &Id, picture: &mut Picture) -> Vec<Touched> {
         if let Id::Uid(uid) = id {
-            picture.pods.remove(uid);
+            picture.remove_pod(*uid);
         }
         Vec::new()
     }

@@ -63,7 +63,11 @@ impl Workloads {
         if let CallError::NotLeader = error {
             return; // whoever leads next looks at everything
         }
-        let mut wait = self.memory.failed(key, backoff::TRANSIENT);
+        let shape = match error {
+            CallError::Forbidden(_) | CallError::Invalid(_) => backoff::PERMANENT,
+            _ => backoff::TRANSIENT,
+        };
+        let mut wait = self.memory.failed(key, shape);
         if let CallError::Unavailable { retry_after: Some(at_least), .. } = error {
             wait = wait.max(*at_least);
         }
@@ -124,8 +128,13 @@ impl Workloads {
                             gathered.health = Some(*health);
                         }
                         Err(error) => {
-                            // The write may have landed without an answer: the next event tells.
-                            self.memory.release_slot(key);
+                            match error {
+                                // It may have landed without an answer: the slot is held until it is seen to rest.
+                                CallError::Timeout(_) | CallError::Transport(_) => {
+                                    self.memory.write_landed(key, gathered.deployment.generation);
+                                }
+                                _ => self.memory.release_slot(key),
+                            }
                             return Err(error);
                         }
                     }

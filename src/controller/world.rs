@@ -55,7 +55,8 @@ pub(crate) struct DeploymentEntry {
 pub(crate) struct HealthEntry {
     pub(crate) uid: Box<str>,
     pub(crate) version: u64,
-    /// Uid of the Deployment that owns it.
+    pub(crate) generation: i64,
+    /// Uid of the Deployment that owns it; empty when the reference was removed.
     pub(crate) owner: Box<str>,
     #[allow(dead_code)] // read by the rollout gate
     pub(crate) spec: WorkloadHealthSpec,
@@ -84,9 +85,11 @@ pub(crate) struct Picture {
     pub(crate) healths: HashMap<Key, HealthEntry>,
     /// ReplicaSet uid -> Deployment uid.
     pub(crate) replica_sets: HashMap<u128, u128>,
+    /// ReplicaSets by the uid of their Deployment.
+    pub(crate) replica_sets_of: HashMap<u128, HashSet<u128>>,
     pub(crate) pods: HashMap<u128, PodEntry>,
-    /// Deployment uid -> longest start seen, in seconds.
-    pub(crate) longest_start: HashMap<u128, u32>,
+    /// Pods by the uid of their ReplicaSet.
+    pub(crate) pods_of: HashMap<u128, HashSet<u128>>,
     pub(crate) budgets: BTreeMap<Key, Value>,
     pub(crate) autoscalers: BTreeMap<Key, Value>,
 }
@@ -119,17 +122,47 @@ impl Picture {
         self.policies.range(from..).take_while(move |(key, _)| &*key.namespace == namespace)
     }
 
-    /// Remembers how long a Deployment's pods took to become ready.
-    pub(crate) fn observe_start(&mut self, pod: &PodEntry) {
-        let (Some(seconds), Some(deployment)) = (pod.start_seconds, self.replica_sets.get(&pod.owner)) else { return };
-        let longest = self.longest_start.entry(*deployment).or_default();
-        *longest = seconds.max(*longest);
+    /// Takes in a pod.
+    pub(crate) fn insert_pod(&mut self, uid: u128, pod: PodEntry) {
+        self.remove_pod(uid);
+        self.pods_of.entry(pod.owner).or_default().insert(uid);
+        self.pods.insert(uid, pod);
     }
 
-    /// Drops what belonged to objects that are gone.
-    pub(crate) fn forget_deployment(&mut self, uid: &str) {
-        let uid = parse_uid(uid);
-        self.longest_start.remove(&uid);
+    /// Takes out a pod.
+    pub(crate) fn remove_pod(&mut self, uid: u128) {
+        let Some(pod) = self.pods.remove(&uid) else { return };
+        if let Some(siblings) = self.pods_of.get_mut(&pod.owner) {
+            siblings.remove(&uid);
+            if siblings.is_empty() {
+                self.pods_of.remove(&pod.owner);
+            }
+        }
+    }
+
+    /// The longest start among the pods that a Deployment has now, in seconds.
+    pub(crate) fn longest_start(&self, deployment: u128) -> Option<u32> {
+        let sets = self.replica_sets_of.get(&deployment)?.iter();
+        let pods = sets.filter_map(|set| self.pods_of.get(set)).flatten();
+        pods.filter_map(|uid| self.pods.get(uid)?.start_seconds).max()
+    }
+
+    /// Takes in a ReplicaSet.
+    pub(crate) fn insert_replica_set(&mut self, uid: u128, deployment: u128) {
+        self.remove_replica_set(uid);
+        self.replica_sets.insert(uid, deployment);
+        self.replica_sets_of.entry(deployment).or_default().insert(uid);
+    }
+
+    /// Takes out a ReplicaSet.
+    pub(crate) fn remove_replica_set(&mut self, uid: u128) {
+        let Some(deployment) = self.replica_sets.remove(&uid) else { return };
+        if let Some(siblings) = self.replica_sets_of.get_mut(&deployment) {
+            siblings.remove(&uid);
+            if siblings.is_empty() {
+                self.replica_sets_of.remove(&deployment);
+            }
+        }
     }
 
     /// Namespaces that have a policy.

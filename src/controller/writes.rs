@@ -89,9 +89,14 @@ impl Caller {
         self.send(what, request, left.min(self.deadline)).await
     }
 
-    /// A write that does not need the lease: the lease itself.
-    pub(crate) async fn unfenced(&self, request: Request<Vec<u8>>, deadline: Duration) -> Result<Answer, CallError> {
-        self.send("lease", request, deadline).await
+    /// A call that does not need the lease: the lease itself, and reviews of our own rights.
+    pub(crate) async fn unfenced(
+        &self,
+        what: &'static str,
+        request: Request<Vec<u8>>,
+        deadline: Duration,
+    ) -> Result<Answer, CallError> {
+        self.send(what, request, deadline).await
     }
 
     async fn send(

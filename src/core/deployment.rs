@@ -1,8 +1,10 @@
 //! A Deployment, reduced to what decisions read. The rest of the template is only hashed.
 
-use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
-use super::{canonical, managers};
+use serde_json::{Map, Value, json};
+
+use super::{canonical, managers, ownership};
 use crate::api::{DEFAULT_CONTAINER_ANNOTATION, MARKER_ANNOTATION};
 
 /// What is kept of a Deployment.
@@ -15,6 +17,8 @@ pub struct Projection {
     pub template_hash: Box<str>,
     /// Hash of the template without the fields that a policy can set.
     pub app_hash: Box<str>,
+    /// `metadata.labels`.
+    pub labels: BTreeMap<String, String>,
     /// `metadata.generation`.
     pub generation: i64,
     /// Where its rollout stands.
@@ -49,6 +53,7 @@ pub fn project(raw: &Value) -> Projection {
         json: projected(raw).to_string().into_boxed_str(),
         template_hash: canonical::template_hash(raw).into_boxed_str(),
         app_hash: canonical::app_hash(raw).into_boxed_str(),
+        labels: ownership::labels(raw),
         generation: raw.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0),
         rollout: rollout_progress(raw),
         deleting: raw.pointer("/metadata/deletionTimestamp").is_some(),
@@ -69,8 +74,7 @@ fn projected(raw: &Value) -> Value {
     );
     for list in ["containers", "initContainers"] {
         if let Some(containers) = template("/spec").and_then(|s| s.get(list)).and_then(Value::as_array) {
-            let kept = containers.iter().map(|c| Value::Object(pick(Some(c), CONTAINER_FIELDS))).collect();
-            pod.insert(list.into(), Value::Array(kept));
+            pod.insert(list.into(), Value::Array(containers.iter().map(container).collect()));
         }
     }
     let mut template = Map::new();
@@ -91,7 +95,15 @@ fn projected(raw: &Value) -> Value {
     Value::Object(object)
 }
 
-/// Fields of a container that planning or linting reads.
+fn container(raw: &Value) -> Value {
+    let mut kept = pick(Some(raw), CONTAINER_FIELDS);
+    if let Some(cpu) = raw.pointer("/resources/limits/cpu") {
+        kept.insert("resources".into(), json!({"limits": {"cpu": cpu}}));
+    }
+    Value::Object(kept)
+}
+
+/// Fields of a container that planning or linting reads, besides its CPU limit.
 const CONTAINER_FIELDS: &[&str] =
     &["name", "ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "restartPolicy"];
 
@@ -120,25 +132,23 @@ fn rollout_progress(raw: &Value) -> RolloutProgress {
     }
     let wanted = number("/spec/replicas").unwrap_or(1);
     let observed = number("/status/observedGeneration").unwrap_or(0) >= number("/metadata/generation").unwrap_or(0);
-    let complete = ["replicas", "updatedReplicas", "availableReplicas"]
-        .iter()
-        .all(|field| number(&format!("/status/{field}")).unwrap_or(0) == wanted);
-    if observed && complete {
+    let all = |fields: &[&str]| fields.iter().all(|f| number(&format!("/status/{f}")).unwrap_or(0) == wanted);
+    let conditions = raw.pointer("/status/conditions").and_then(Value::as_array);
+    let progressing = conditions.into_iter().flatten().find(|c| c["type"] == "Progressing");
+    let reason = progressing.and_then(|c| c["reason"].as_str()).unwrap_or_default();
+    if !observed {
+        return RolloutProgress::Moving;
+    }
+    let replaced = all(&["replicas", "updatedReplicas"]);
+    // A pod that fails after completion makes it unavailable, not rolling: its deadline would never pass.
+    if replaced && (all(&["availableReplicas"]) || reason == "NewReplicaSetAvailable") {
         return RolloutProgress::Settled;
     }
-    let given_up = raw
-        .pointer("/status/conditions")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .any(|c| c["type"] == "Progressing" && c["reason"] == "ProgressDeadlineExceeded");
-    if observed && given_up { RolloutProgress::Stuck } else { RolloutProgress::Moving }
+    if reason == "ProgressDeadlineExceeded" { RolloutProgress::Stuck } else { RolloutProgress::Moving }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -159,15 +169,26 @@ mod tests {
 
     #[test]
     fn a_rollout_is_settled_only_when_the_status_speaks_of_this_generation() {
-        let with = |generation: i64, observed: i64, updated: i64, reason: &str, paused: bool| {
+        let with_available = |available: i64,
+                              generation: i64,
+                              observed: i64,
+                              updated: i64,
+                              reason: &str,
+                              paused: bool| {
             rollout_progress(&json!({
                 "metadata": {"generation": generation},
                 "spec": {"replicas": 3, "paused": paused},
                 "status": {"observedGeneration": observed, "replicas": 3, "updatedReplicas": updated,
-                           "availableReplicas": 3, "conditions": [{"type": "Progressing", "reason": reason}]}
+                           "availableReplicas": available, "conditions": [{"type": "Progressing", "reason": reason}]}
             }))
         };
+        let with = |generation, observed, updated, reason: &str, paused| {
+            with_available(3, generation, observed, updated, reason, paused)
+        };
         assert_eq!(with(2, 2, 3, "NewReplicaSetAvailable", false), RolloutProgress::Settled);
+        let degraded = with_available(2, 2, 2, 3, "NewReplicaSetAvailable", false);
+        assert_eq!(degraded, RolloutProgress::Settled, "a crash after completion is no rollout");
+        assert_eq!(with_available(2, 2, 2, 3, "ReplicaSetUpdated", false), RolloutProgress::Moving);
         assert_eq!(with(3, 2, 3, "NewReplicaSetAvailable", false), RolloutProgress::Moving);
         assert_eq!(with(2, 2, 1, "ReplicaSetUpdated", false), RolloutProgress::Moving);
         assert_eq!(with(2, 2, 1, "ProgressDeadlineExceeded", false), RolloutProgress::Stuck);

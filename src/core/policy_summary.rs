@@ -36,6 +36,8 @@ pub struct PolicyFacts<'a> {
     pub now: Timestamp,
     /// Generation of the spec.
     pub generation: i64,
+    /// Whether it is being deleted: its Deployments are being released.
+    pub deleting: bool,
     /// The spec, or why it cannot be understood.
     pub spec: Result<&'a HealthPolicySpec, &'a str>,
     /// The stored status.
@@ -59,6 +61,7 @@ pub fn summarize<'a>(facts: &PolicyFacts<'_>, selected: impl Iterator<Item = Sel
                 counts.not_gated = counts.not_gated.saturating_add(1);
                 match one.compliant {
                     Some(("True", ..)) => counts.compliant = counts.compliant.saturating_add(1),
+                    Some((_, "Suspended" | "PolicyInvalid", _)) => {}
                     state => {
                         counts.drifted = counts.drifted.saturating_add(1);
                         if state.is_some_and(|(_, reason, _)| reason == "Contended") {
@@ -71,6 +74,7 @@ pub fn summarize<'a>(facts: &PolicyFacts<'_>, selected: impl Iterator<Item = Sel
         }
     }
     let verdicts = match facts.spec {
+        _ if facts.deleting => releasing(&counts, example),
         Err(error) => invalid(error),
         Ok(spec) => valid(spec, &counts, example, conflict),
     };
@@ -89,6 +93,26 @@ fn more_telling<'a>(known: Option<Selected<'a>>, new: Selected<'a>) -> Selected<
         ["", "Enforcing", "Coalescing", "WaitingForRollout", "WaitingForTurn", "Planned"].contains(&reason)
     };
     known.filter(|known| !passes(known) || passes(&new)).unwrap_or(new)
+}
+
+/// The policy goes as soon as nothing holds a value of it.
+fn releasing(counts: &WorkloadCounts, example: Option<Selected<'_>>) -> Vec<Verdict> {
+    let message = format!("Being deleted: {} to be released first.{}", deployments(counts.governed), told(example));
+    let of = |type_, status| Verdict::new(type_, status, "Releasing", message.clone());
+    vec![
+        of(ConditionType::Accepted, ConditionStatus::True),
+        of(ConditionType::Enforced, ConditionStatus::False),
+        of(ConditionType::Ready, ConditionStatus::False),
+    ]
+}
+
+/// The example, as the end of a message.
+fn told(example: Option<Selected<'_>>) -> String {
+    let of = |one: Selected<'_>| {
+        let message = one.compliant.map_or("not looked at yet", |(_, _, message)| message);
+        format!(" {}: {message}", one.name)
+    };
+    example.map(of).unwrap_or_default()
 }
 
 fn invalid(error: &str) -> Vec<Verdict> {
@@ -143,11 +167,7 @@ fn valid(
 
 fn enforced(spec: &HealthPolicySpec, counts: &WorkloadCounts, example: Option<Selected<'_>>) -> Verdict {
     let verdict = |status, reason, message: String| Verdict::new(ConditionType::Enforced, status, reason, message);
-    let told = example.map(|one| {
-        let message = one.compliant.map_or("not looked at yet", |(_, _, message)| message);
-        format!(" {}: {message}", one.name)
-    });
-    let told = told.unwrap_or_default();
+    let told = told(example);
     let of = deployments(counts.governed);
     match spec.mode {
         _ if counts.matched == 0 => {
@@ -218,7 +238,13 @@ mod tests {
     fn summary(spec: serde_json::Value, selected: &[Selected<'_>]) -> HealthPolicyStatus {
         let spec: HealthPolicySpec = serde_json::from_value(spec).unwrap();
         let stored = HealthPolicyStatus::default();
-        let facts = PolicyFacts { now: Timestamp::UNIX_EPOCH, generation: 3, spec: Ok(&spec), stored: &stored };
+        let facts = PolicyFacts {
+            now: Timestamp::UNIX_EPOCH,
+            generation: 3,
+            deleting: false,
+            spec: Ok(&spec),
+            stored: &stored,
+        };
         summarize(&facts, selected.iter().copied())
     }
 
@@ -282,10 +308,16 @@ mod tests {
     fn a_summary_that_says_the_same_is_equal() {
         let spec: HealthPolicySpec = serde_json::from_value(json!({"selector": {}, "mode": "Enforce"})).unwrap();
         let stored = HealthPolicyStatus::default();
-        let first = PolicyFacts { now: Timestamp::UNIX_EPOCH, generation: 3, spec: Ok(&spec), stored: &stored };
+        let first = PolicyFacts {
+            now: Timestamp::UNIX_EPOCH,
+            generation: 3,
+            deleting: false,
+            spec: Ok(&spec),
+            stored: &stored,
+        };
         let first = summarize(&first, [one("a", Owner::This, FINE)].into_iter());
         let later = Timestamp::from_second(1000).unwrap();
-        let second = PolicyFacts { now: later, generation: 3, spec: Ok(&spec), stored: &first };
+        let second = PolicyFacts { now: later, generation: 3, deleting: false, spec: Ok(&spec), stored: &first };
         assert_eq!(summarize(&second, [one("a", Owner::This, FINE)].into_iter()), first);
     }
 }

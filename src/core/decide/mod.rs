@@ -42,6 +42,8 @@ pub struct Observed<'a> {
     pub weaker: &'a [String],
     /// What is remembered of it; `None` before the first visit.
     pub health: Option<&'a WorkloadHealthStatus>,
+    /// Generation of the WorkloadHealth object, which its conditions speak of.
+    pub health_generation: i64,
     /// Whether the policy that last owned it is gone, or on its way.
     pub last_owner_leaves: bool,
     /// PodDisruptionBudgets, autoscalers, observed starts.
@@ -132,24 +134,22 @@ fn release(observed: &Observed<'_>, deployment: &Value) -> Decision {
         return Decision { action: Action::None, outcome: Outcome::NotGoverned, status: None, look_again: None };
     };
     let plan = plan::plan(&input(observed, deployment, None, &health.held_fields));
-    if health.held_fields.is_empty() || plan.is_empty() {
+    if plan.is_empty() {
         return Decision { action: Action::Forget, outcome: Outcome::Released, status: None, look_again: None };
     }
     // A release may not wait for a rollout to settle: a policy on its way out must not hang on a broken Deployment.
     if plan.restarts_pods() && !observed.slot_free {
         let outcome = Outcome::Pending { cause: PendingCause::Slot, policy: String::new() };
-        return Decision { action: Action::None, outcome, status: Some(health.clone()), look_again: Some(LOOK_AGAIN) };
+        let status = Some(status::releasing(observed, health, &outcome));
+        return Decision { action: Action::None, outcome, status, look_again: Some(LOOK_AGAIN) };
     }
     if let Some(refusal) = refused(observed, &plan) {
         let outcome = Outcome::Refused { finding: refusal.clone() };
-        return Decision { action: Action::None, outcome, status: Some(health.clone()), look_again: None };
+        let status = Some(status::releasing(observed, health, &outcome));
+        return Decision { action: Action::None, outcome, status, look_again: None };
     }
-    Decision {
-        action: Action::Write(Box::new(plan)),
-        outcome: Outcome::Releasing,
-        status: Some(health.clone()),
-        look_again: None,
-    }
+    let status = Some(status::releasing(observed, health, &Outcome::Releasing));
+    Decision { action: Action::Write(Box::new(plan)), outcome: Outcome::Releasing, status, look_again: None }
 }
 
 fn untouched(observed: &Observed<'_>, owner: PolicyView<'_>, outcome: Outcome) -> Decision {
@@ -277,6 +277,7 @@ pub fn after_write(observed: &Observed<'_>, plan: &Plan, stored: &Projection) ->
     let mut decision = decide(&next);
     if matches!(decision.action, Action::Write(_) | Action::NameRival) {
         decision.action = Action::None; // one write per look
+        decision.status.get_or_insert(remembered);
     }
     decision
 }
@@ -293,7 +294,11 @@ pub fn after_dry_run(observed: &Observed<'_>, plan: &Plan, answer: &Value) -> Op
 
 /// The template, by its hashes.
 fn template_of(deployment: &Projection) -> TemplateReference {
-    TemplateReference { hash: deployment.template_hash.to_string(), app_hash: deployment.app_hash.to_string() }
+    TemplateReference {
+        hash: deployment.template_hash.to_string(),
+        app_hash: deployment.app_hash.to_string(),
+        generation: deployment.generation,
+    }
 }
 
 #[cfg(test)]

@@ -43,6 +43,18 @@ pub(super) fn untouched(observed: &Observed<'_>, owner: PolicyView<'_>, outcome:
     status
 }
 
+/// Status of a Deployment that is being released: what was known of it stays until it is done.
+pub(super) fn releasing(
+    observed: &Observed<'_>,
+    health: &WorkloadHealthStatus,
+    outcome: &Outcome,
+) -> WorkloadHealthStatus {
+    let verdicts = verdicts(observed, outcome);
+    let generation = observed.health_generation;
+    let conditions = merge_conditions(&health.conditions, &verdicts, generation, observed.now);
+    WorkloadHealthStatus { observed_generation: Some(generation), conditions, ..health.clone() }
+}
+
 /// The status with another ledger.
 pub(super) fn with_ledger(mut status: WorkloadHealthStatus, ledger: &[HeldField]) -> WorkloadHealthStatus {
     status.held_fields = ledger.to_vec();
@@ -80,11 +92,10 @@ fn same_slot(a: &HeldField, b: &HeldField) -> bool {
 
 fn base(observed: &Observed<'_>, owner: PolicyView<'_>, outcome: &Outcome) -> WorkloadHealthStatus {
     let before = observed.health.cloned().unwrap_or_default();
-    let generation = observed.deployment.generation;
     let verdicts = verdicts(observed, outcome);
     WorkloadHealthStatus {
-        observed_generation: Some(generation),
-        conditions: merge_conditions(&before.conditions, &verdicts, generation, observed.now),
+        observed_generation: Some(observed.health_generation),
+        conditions: merge_conditions(&before.conditions, &verdicts, observed.health_generation, observed.now),
         policy: Some(PolicyReference {
             name: owner.name.into(),
             uid: owner.uid.into(),

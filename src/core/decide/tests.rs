@@ -62,6 +62,7 @@ impl Scene {
             owner,
             weaker: &[],
             health: self.health.as_ref(),
+            health_generation: 1,
             last_owner_leaves: self.leaves,
             surroundings: &Surroundings::default(),
             slot_free: self.slot_free,
@@ -283,9 +284,7 @@ fn a_refused_plan_is_not_sent_again_but_another_one_is() {
     let Action::Write(plan) = scene.decide().action else { panic!() };
     let finding = Finding::new(Reason::Denied, "", "policy x says no");
     let with = |hash: &str| {
-        scene.with(|observed| {
-            decide(&Observed { refusal: Some(RefusedPlan { hash, finding: &finding }), ..*observed })
-        })
+        scene.with(|observed| decide(&Observed { refusal: Some(RefusedPlan { hash, finding: &finding }), ..*observed }))
     };
     let refused = with(&plan.hash());
     assert_eq!((refused.action, refused.outcome.reason()), (Action::None, "Denied"));

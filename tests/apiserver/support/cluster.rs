@@ -37,6 +37,13 @@ impl Cluster {
         })
     }
 
+    /// Makes another cluster the shared one, before the first use.
+    #[allow(dead_code)] // benchmarks have one of their own shape
+    pub(crate) fn share(cluster: Self) {
+        cluster.install_crds();
+        assert!(CLUSTER.set(cluster).is_ok(), "the shared cluster is in use already");
+    }
+
     pub(crate) fn install_crds(&self) {
         self.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "crds/"]);
         self.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "-f", "crds/"]);

@@ -1,0 +1,214 @@
+//! One policy change over 1,000 Deployments with 10,000 pods, against a bare loop that sends the same patches, in one run
+//! on one API server: the ratio is what counts, on shared machines seconds mean little.
+//!
+//! No controller manager runs: what is measured is the operator and the API server, not the creation of pods. The pods
+//! are objects that this program wrote.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::disallowed_methods, clippy::needless_pass_by_value, dead_code, unused_imports)] // a benchmark may fail
+
+#[path = "../tests/apiserver/support/mod.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use gracekeeper::core::plan::{Input, Surroundings, plan};
+use kube::Client;
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use support::namespace::{container, deployment, resource, web_policy};
+use support::{Cluster, Operator, TestNamespace};
+
+const DEPLOYMENTS: usize = 1000;
+const PODS_EACH: usize = 10;
+const IN_FLIGHT: usize = 32;
+
+#[tokio::main]
+async fn main() {
+    let scale = std::env::var("GRACEKEEPER_BENCH_DEPLOYMENTS").ok().and_then(|n| n.parse().ok()).unwrap_or(DEPLOYMENTS);
+    println!(
+        "\nFleet: {scale} Deployments, {} pods, {IN_FLIGHT} calls in flight, no controller manager\n",
+        scale * PODS_EACH
+    );
+    Cluster::share(Cluster::start(&["--nodes", "0", "--without", "kube-controller-manager"]));
+    let (fleet, bare) = (TestNamespace::new("fleet").await, TestNamespace::new("bare").await);
+    let started = Instant::now();
+    fill(&bare, scale, 0).await;
+    fill(&fleet, scale, PODS_EACH).await;
+    println!("  {:>8.1} s   filling the API server", started.elapsed().as_secs_f64());
+
+    let started = Instant::now();
+    let flags = ["--max-concurrent-enforcements", "1000", "--max-concurrent-reconciles", "32", "--log-level", "warn"];
+    let operator = Operator::start_with(&fleet, &flags).await;
+    println!("  {:>8.1} s   operator start to synced", started.elapsed().as_secs_f64());
+    println!(
+        "  {:>8.1} MiB steady, {:.1} MiB peak: memory after the first list",
+        rss(&operator, "VmRSS"),
+        rss(&operator, "VmHWM")
+    );
+
+    // A B B A would need four fleets; the bare loop goes first, on a warm API server, to its own advantage.
+    let reference = bare_loop(&bare).await;
+    println!("  {reference:>8.2} s   bare patch loop");
+    let ours = converge(&fleet, scale).await;
+    println!("  {ours:>8.2} s   policy change until the last Deployment carries it");
+    println!("  {:>8.2} x   ratio", ours / reference);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    println!("  {:>8.1} MiB steady, {:.1} MiB peak: memory after it", rss(&operator, "VmRSS"), rss(&operator, "VmHWM"));
+
+    println!("\n  requests of the operator, by verb and resource (dry runs apart)");
+    let entries = operator.audit().entries().unwrap();
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for entry in &entries {
+        let dry = if entry.dry_run { " (dry run)" } else { "" };
+        let slash = if entry.subresource.is_empty() { "" } else { "/" };
+        *counts.entry(format!("{} {}{slash}{}{dry}", entry.verb, entry.resource, entry.subresource)).or_default() += 1;
+    }
+    for (what, count) in &counts {
+        println!("  {count:>8}     {what}");
+    }
+
+    let before = operator.audit().entries().unwrap().len();
+    let ticks = cpu_ticks(&operator);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let requests = operator.audit().entries().unwrap().len() - before;
+    let share = (cpu_ticks(&operator) - ticks) as f64 / 100.0 / 30.0 * 100.0;
+    println!("\n  {:>8.2} /s  requests while idle (30 s), {share:.2} % of a core", requests as f64 / 30.0);
+}
+
+/// Deployments that look rolled out, and their pods.
+async fn fill(ns: &TestNamespace, deployments: usize, pods_each: usize) {
+    let api = ns.deployments();
+    let client = ns.client.clone();
+    let name = ns.name.clone();
+    // No controller makes it here, and a pod is refused without it.
+    let _ = ns.cluster.try_kubectl(&["create", "serviceaccount", "default", "-n", &name], "");
+    futures::stream::iter(0..deployments)
+        .for_each_concurrent(IN_FLIGHT, |index| {
+            let (api, client, namespace) = (api.clone(), client.clone(), name.clone());
+            async move {
+                let name = format!("web-{index:04}");
+                let replicas = pods_each.max(1);
+                let object = deployment(&name, i32::try_from(replicas).unwrap(), vec![container()]);
+                let created = create(&api, object).await;
+                let status = json!({"status": {"observedGeneration": 1, "replicas": replicas, "updatedReplicas": replicas,
+                                               "readyReplicas": replicas, "availableReplicas": replicas}});
+                api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+                if pods_each > 0 {
+                    pods(&client, &namespace, &name, &created, pods_each).await;
+                }
+            }
+        })
+        .await;
+}
+
+async fn pods(client: &Client, namespace: &str, name: &str, deployment: &Value, count: usize) {
+    let owner = |kind: &str, name: &str, uid: &Value| json!([{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": true}]);
+    let sets: Api<DynamicObject> =
+        Api::namespaced_with(client.clone(), namespace, &resource("apps", "v1", "ReplicaSet", "replicasets"));
+    let mut template = deployment["spec"]["template"].clone();
+    template["metadata"]["labels"]["pod-template-hash"] = json!("abc");
+    let set = create(
+        &sets,
+        json!({"apiVersion": "apps/v1", "kind": "ReplicaSet",
+               "metadata": {"name": format!("{name}-abc"), "ownerReferences": owner("Deployment", name, &deployment["metadata"]["uid"])},
+               "spec": {"replicas": count, "selector": {"matchLabels": {"app": name}}, "template": template}}),
+    )
+    .await;
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource("", "v1", "Pod", "pods"));
+    let env: Vec<Value> = (0..24).map(|n| json!({"name": format!("SETTING_{n}"), "value": "x".repeat(40)})).collect();
+    for index in 0..count {
+        let pod = format!("{name}-abc-{index:05}");
+        let mut app = container();
+        app["env"] = json!(env);
+        create(
+            &api,
+            json!({"apiVersion": "v1", "kind": "Pod",
+                   "metadata": {"name": pod, "labels": {"app": name},
+                                "ownerReferences": owner("ReplicaSet", &format!("{name}-abc"), &set["metadata"]["uid"])},
+                   "spec": {"containers": [app], "automountServiceAccountToken": false}}),
+        )
+        .await;
+        let now = "2026-01-01T00:00:00Z";
+        let status = json!({"status": {"phase": "Running", "podIP": "10.0.0.1", "conditions": [
+            {"type": "Ready", "status": "True", "lastTransitionTime": now}, {"type": "PodScheduled", "status": "True", "lastTransitionTime": now},
+            {"type": "Initialized", "status": "True", "lastTransitionTime": now}, {"type": "ContainersReady", "status": "True", "lastTransitionTime": now}],
+            "containerStatuses": [{"name": "app", "ready": true, "started": true, "restartCount": 0, "image": "example.com/app:1",
+                                   "imageID": "x", "state": {"running": {"startedAt": now}}}]}});
+        api.patch_status(&pod, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    }
+}
+
+async fn create(api: &Api<DynamicObject>, object: Value) -> Value {
+    let created = api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+    serde_json::to_value(created).unwrap()
+}
+
+/// The same patches, sent by a plain loop. Reading and planning are left out of the time.
+async fn bare_loop(ns: &TestNamespace) -> f64 {
+    let policy = serde_json::from_value(web_policy()).unwrap();
+    let all = ns.deployments().list(&ListParams::default()).await.unwrap();
+    let patches: Vec<(String, Value)> = all
+        .items
+        .iter()
+        .map(|object| {
+            let deployment = serde_json::to_value(object).unwrap();
+            let input = Input {
+                policy: Some(&policy),
+                deployment: &deployment,
+                held: &[],
+                surroundings: &Surroundings::default(),
+            };
+            (object.metadata.name.clone().unwrap(), serde_json::to_value(plan(&input).patch()).unwrap())
+        })
+        .collect();
+    let api = ns.deployments();
+    let started = Instant::now();
+    futures::stream::iter(patches)
+        .for_each_concurrent(IN_FLIGHT, |(name, patch)| {
+            let api = api.clone();
+            async move {
+                let patch = Patch::<()>::Json(serde_json::from_value(patch).unwrap());
+                api.patch(&name, &PatchParams::default(), &patch).await.unwrap();
+            }
+        })
+        .await;
+    started.elapsed().as_secs_f64()
+}
+
+/// Time from the policy's creation to the last Deployment that carries it.
+async fn converge(ns: &TestNamespace, count: usize) -> f64 {
+    let started = Instant::now();
+    ns.policy("web", web_policy()).await;
+    let client = ns.client.clone();
+    let metadata: Api<kube::core::PartialObjectMeta<k8s_openapi::api::apps::v1::Deployment>> =
+        Api::namespaced(client, &ns.name);
+    loop {
+        let all = metadata.list(&ListParams::default()).await.unwrap();
+        let marked = all.items.iter().filter(|object| {
+            object.metadata.annotations.as_ref().is_some_and(|a| a.contains_key("gracekeeper.dev/filled"))
+        });
+        if marked.count() == count {
+            return started.elapsed().as_secs_f64();
+        }
+        assert!(started.elapsed() < Duration::from_secs(300), "no convergence");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// A line of `/proc/PID/status`, in MiB.
+fn rss(operator: &Operator, field: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", operator.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+    let kib: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kib / 1024.0
+}
+
+/// CPU time of the operator in hundredths of a second.
+fn cpu_ticks(operator: &Operator) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", operator.pid())).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
