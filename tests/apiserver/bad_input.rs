@@ -386,7 +386,8 @@ async fn a_stored_policy_that_cannot_be_understood_holds_what_it_has_and_touches
     ns.merge("web", json!({"spec": {"replicas": 2}})).await;
     let health = eventually("the WorkloadHealth speaks of the new generation", || async {
         let health = ns.compliant("web", "PolicyInvalid").await;
-        (health["status"]["observedGeneration"].as_i64() > before["metadata"]["generation"].as_i64()).then_some(health)
+        (health["status"]["template"]["generation"].as_i64() > before["metadata"]["generation"].as_i64())
+            .then_some(health)
     })
     .await;
     assert!(condition(&health, "Compliant")["message"].as_str().unwrap().contains("web"));
