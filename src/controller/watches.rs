@@ -398,7 +398,7 @@ mod tests {
         picture.healths.insert(key.clone(), stored("7").into_entry()); // the answer to the write
         let summaries = Touched::Summaries(key.namespace.clone());
         assert_eq!(stored("6").apply(&mut picture, context), [], "older than the answer");
-        assert_eq!(stored("7").apply(&mut picture, context), vec![summaries.clone()]);
+        assert_eq!(stored("7").apply(&mut picture, context), std::slice::from_ref(&summaries));
         assert_eq!(stored("8").apply(&mut picture, context), [summaries, Touched::Workload(key)]);
     }
 

@@ -149,6 +149,8 @@ fn refusal(code: u16, status: Status, retry_after: Option<Duration>) -> CallErro
         // A JSON Patch whose `test` failed is a 422 as well, but one without causes. Whoever refuses names one: a field
         // (validation), a message (admission policies); a webhook may leave it at its text.
         422 if !names_a_cause(&status) => CallError::Conflict(status.message),
+        // What etcd says when the object would be larger than it stores: no later try fares better.
+        500 if status.message.contains("request is too large") => CallError::Invalid(status.message),
         400 | 413 | 422 => CallError::Invalid(status.message),
         401 | 403 => CallError::Forbidden(status.message),
         429 | 500..=599 => CallError::Unavailable { code, message: status.message, retry_after },
@@ -214,6 +216,8 @@ mod tests {
     #[test]
     fn a_refusal_is_sorted_by_what_has_to_follow() {
         let class = |code| refusal(code, Status::default(), None).class();
+        let too_large = Status { message: "etcdserver: request is too large".into(), ..Status::default() };
+        assert_eq!(refusal(500, too_large, None).class(), "invalid");
         let classes: Vec<_> = [403, 404, 409, 422, 429, 500, 504, 302].map(class).to_vec();
         assert_eq!(
             classes,

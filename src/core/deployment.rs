@@ -85,9 +85,12 @@ fn projected(raw: &Value) -> Value {
     let mut metadata =
         pick(raw.get("metadata"), &["name", "namespace", "uid", "labels", "generation", "creationTimestamp"]);
     insert_annotation(&mut metadata, raw.get("metadata"), MARKER_ANNOTATION);
+    let is_tracked = raw.pointer("/metadata/managedFields").is_some_and(Value::is_array);
     let declared = managers::declarations(raw, DECLARABLE);
-    if !declared.is_empty() {
-        metadata.insert("managedFields".into(), Value::Array(declared));
+    if is_tracked || !declared.is_empty() {
+        let mut owned = declared;
+        owned.extend(managers::claims(raw, CLAIMABLE));
+        metadata.insert("managedFields".into(), Value::Array(owned));
     }
     let mut object = Map::new();
     object.insert("metadata".into(), Value::Object(metadata));
@@ -110,6 +113,9 @@ const CONTAINER_FIELDS: &[&str] =
 /// Numbers that a plan would raise, unless somebody declares them.
 const DECLARABLE: &[&str] =
     &["/spec/template/spec/terminationGracePeriodSeconds", "/spec/minReadySeconds", "/spec/progressDeadlineSeconds"];
+
+/// Fields of a container that are taken or left whole.
+const CLAIMABLE: &[&str] = &["/livenessProbe", "/readinessProbe", "/startupProbe", "/lifecycle/preStop"];
 
 fn pick(object: Option<&Value>, fields: &[&str]) -> Map<String, Value> {
     let get = |field: &&str| Some(((*field).to_owned(), object?.get(*field)?.clone()));

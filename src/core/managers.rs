@@ -1,7 +1,7 @@
 //! Who wrote to an object last, by its `managedFields`.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::api::FIELD_MANAGER;
 
@@ -38,8 +38,7 @@ pub fn declarer(object: &Value, path: &str) -> Option<String> {
     let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array);
     let applier = entries.into_iter().flatten().find(|entry| {
         entry["operation"] == "Apply"
-            && entry["manager"] != FIELD_MANAGER
-            && entry.get("subresource").is_none_or(|subresource| subresource == "")
+            && is_others(entry)
             && entry.get("fieldsV1").is_some_and(|fields| fields.pointer(&owned).is_some())
     });
     if let Some(applier) = applier {
@@ -52,6 +51,67 @@ pub fn declarer(object: &Value, path: &str) -> Option<String> {
 
 /// Annotation of client-side apply.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Whether somebody else owns a part of a container's field (a JSON pointer below the container). Without
+/// `managedFields` nobody knows, and it counts as claimed.
+pub fn is_claimed(object: &Value, container: &str, path: &str) -> bool {
+    let Some(entries) = object.pointer("/metadata/managedFields").and_then(Value::as_array) else { return true };
+    let path = path.replace('/', "/f:");
+    entries.iter().filter(|entry| is_others(entry)).any(|entry| {
+        let claims = |list: &&str| {
+            let containers = entry.pointer(&format!("/fieldsV1/f:spec/f:template/f:spec/f:{list}"));
+            let own = containers.and_then(|containers| containers.get(container_key(container)));
+            own.is_some_and(|own| own.pointer(&path).is_some())
+        };
+        ["containers", "initContainers"].iter().any(claims)
+    })
+}
+
+/// Key of a container in `fieldsV1`.
+fn container_key(name: &str) -> String {
+    format!("k:{}", json!({"name": name}))
+}
+
+fn is_others(entry: &Value) -> bool {
+    entry["manager"] != FIELD_MANAGER && entry.get("subresource").is_none_or(|subresource| subresource == "")
+}
+
+/// `managedFields` reduced to what [`is_claimed`] needs to say the same of these fields of containers.
+pub fn claims(object: &Value, paths: &[&str]) -> Vec<Value> {
+    let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array).into_iter().flatten();
+    let reduced = entries.filter(|entry| is_others(entry)).filter_map(|entry| {
+        let spec = entry.pointer("/fieldsV1/f:spec/f:template/f:spec")?;
+        let mut lists = Map::new();
+        for list in ["f:containers", "f:initContainers"] {
+            let mut kept = Map::new();
+            for (key, fields) in spec.get(list).and_then(Value::as_object).into_iter().flatten() {
+                let mut own = json!({});
+                for path in paths {
+                    if fields.pointer(&path.replace('/', "/f:")).is_some() {
+                        nest(&mut own, path);
+                    }
+                }
+                if own.as_object().is_some_and(|own| !own.is_empty()) {
+                    kept.insert(key.clone(), own);
+                }
+            }
+            if !kept.is_empty() {
+                lists.insert(list.into(), Value::Object(kept));
+            }
+        }
+        (!lists.is_empty()).then(|| json!({"fieldsV1": {"f:spec": {"f:template": {"f:spec": lists}}}}))
+    });
+    reduced.collect()
+}
+
+/// Makes the path exist in a `fieldsV1` tree.
+fn nest(tree: &mut Value, path: &str) {
+    let mut at = tree;
+    for key in path.split('/').skip(1) {
+        let Some(map) = at.as_object_mut() else { return };
+        at = map.entry(format!("f:{key}")).or_insert_with(|| json!({}));
+    }
+}
 
 /// `managedFields` reduced to what [`declarer`] needs to say the same of these paths.
 pub fn declarations(object: &Value, paths: &[&str]) -> Vec<Value> {
@@ -93,6 +153,25 @@ mod tests {
         assert_eq!(declarer(&applied, GRACE).as_deref(), Some("kubectl apply"));
         applied["metadata"]["annotations"][LAST_APPLIED] = json!("not json");
         assert_eq!(declarer(&applied, GRACE), None);
+    }
+
+    #[test]
+    fn a_field_is_claimed_while_somebody_else_owns_a_part_of_it() {
+        let entry = |manager: &str, container: &str, fields: Value| {
+            json!({"manager": manager, "operation": "Update", "fieldsV1": {"f:spec": {"f:template": {"f:spec": {
+                "f:containers": {container_key(container): fields}}}}}})
+        };
+        let theirs = json!({"f:livenessProbe": {"f:httpGet": {"f:path": {}}}, "f:lifecycle": {"f:preStop": {}}});
+        let object = json!({"metadata": {"managedFields": [
+            entry("gracekeeper", "app", json!({"f:readinessProbe": {}})), entry("helm", "app", theirs)]}});
+        let paths = ["/livenessProbe", "/readinessProbe", "/lifecycle/preStop"];
+        let short = json!({"metadata": {"managedFields": claims(&object, &paths)}});
+        for object in [&object, &short] {
+            assert!(is_claimed(object, "app", "/livenessProbe") && is_claimed(object, "app", "/lifecycle/preStop"));
+            assert!(!is_claimed(object, "app", "/readinessProbe"), "ours alone");
+            assert!(!is_claimed(object, "other", "/livenessProbe"));
+        }
+        assert!(is_claimed(&json!({}), "app", "/livenessProbe"), "nobody knows");
     }
 
     #[test]

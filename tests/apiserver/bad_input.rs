@@ -4,6 +4,7 @@
 use std::sync::OnceLock;
 
 use http::Request;
+use kube::api::PostParams;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
@@ -228,6 +229,36 @@ async fn odd_deployments_are_served_or_explained_and_never_end_in_a_panic() {
     assert!(condition(&policy, "Ready")["message"].as_str().unwrap().contains("crowd-unnamed"));
 }
 
+/// The largest paused Deployment that the API server stores, within a few hundred bytes.
+async fn brimful(ns: &TestNamespace, name: &str) {
+    let mut size = 1_572_000;
+    loop {
+        let mut object = deployment(name, 1, vec![container()]);
+        object["metadata"]["labels"]["case"] = json!("");
+        object["spec"]["paused"] = json!(true);
+        pod_mut(&mut object)["containers"][0]["env"] = json!([{"name": "BIG", "value": "x".repeat(size)}]);
+        match ns.deployments().create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await {
+            Ok(_) => return,
+            Err(error) => assert!(error.to_string().contains("too large") && size > 1_500_000, "{error}"),
+        }
+        size -= 256;
+    }
+}
+
+#[tokio::test]
+async fn a_deployment_with_no_room_for_the_fields_is_explained_and_others_go_on() {
+    let ns = TestNamespace::new("brimful").await;
+    brimful(&ns, "brimful").await;
+    let operator = Operator::start(&ns).await;
+    ns.policy("all", web_policy()).await;
+    create_case(&ns, "good", "", |_| {}).await;
+    ns.compliant("good", "InSync").await;
+    let health = ns.compliant("brimful", "Denied").await;
+    let message = condition(&health, "Compliant")["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("too large"), "{message}");
+    assert_no_panics(&operator).await;
+}
+
 // ---- stored objects that cannot be understood -----------------------------------------------------------------------
 
 static LOOSE: OnceLock<Cluster> = OnceLock::new();
@@ -355,7 +386,8 @@ async fn a_stored_policy_that_cannot_be_understood_holds_what_it_has_and_touches
     ns.merge("web", json!({"spec": {"replicas": 2}})).await;
     let health = eventually("the WorkloadHealth speaks of the new generation", || async {
         let health = ns.compliant("web", "PolicyInvalid").await;
-        (health["status"]["observedGeneration"].as_i64() > before["metadata"]["generation"].as_i64()).then_some(health)
+        (health["status"]["template"]["generation"].as_i64() > before["metadata"]["generation"].as_i64())
+            .then_some(health)
     })
     .await;
     assert!(condition(&health, "Compliant")["message"].as_str().unwrap().contains("web"));

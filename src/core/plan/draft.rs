@@ -11,6 +11,7 @@ use super::workload::Workload;
 use super::{Change, Plan, Span, describe, normal, shutdown, unsupported, wants};
 use crate::api::HealthPolicySpec;
 use crate::api::workload_health::HeldField;
+use crate::core::managers;
 
 /// What a field will be.
 pub(super) enum After {
@@ -56,7 +57,8 @@ impl<'a> Draft<'a> {
                     wants::of(policy, target, container, field, &mut self.plan.findings)
                 });
                 let current = container.current(field);
-                let owner = self.ledger.owner((container.name, field), current);
+                let claimed = managers::is_claimed(workload.root, container.name, field.path());
+                let owner = self.ledger.owner((container.name, field), current, claimed);
                 // A hook of the workload that is kept anyway needs no room for ours.
                 let kept = owner == Owner::Foreign && matches!(want, Want::Fill(_));
                 if field == Field::PreStop && !kept {
@@ -123,7 +125,7 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn owner(&self, field: Field, current: Option<&Value>) -> Owner {
-        self.ledger.owner(("", field), current)
+        self.ledger.owner(("", field), current, true)
     }
 
     fn note_marker(&mut self, container: &str, field: Field, owner: &Owner, held: bool) {

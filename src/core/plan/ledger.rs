@@ -48,7 +48,9 @@ impl<'a> Ledger<'a> {
         Self { entries, marked: marker.split(',').filter_map(marker_key).collect() }
     }
 
-    pub(super) fn owner(&self, key: Key<'_>, current: Option<&Value>) -> Owner {
+    /// Who set the value that is there. `claimed` tells whether somebody else owns a part of it: what is left of a
+    /// value of ours after others took parts of it away is ours still, and not theirs.
+    pub(super) fn owner(&self, key: Key<'_>, current: Option<&Value>, claimed: bool) -> Owner {
         let entries = self.entries.get(&key).map(Vec::as_slice).unwrap_or_default();
         if let Some(entry) = entries.iter().find(|entry| records(entry, key.1, current)) {
             let original = entry.original.as_deref().and_then(|text| serde_json::from_str(text).ok());
@@ -56,6 +58,10 @@ impl<'a> Ledger<'a> {
         }
         if !current.is_some_and(|value| normal::is_present(key.1, value)) {
             return Owner::Nobody;
+        }
+        if let Some(entry) = entries.first().filter(|_| !claimed) {
+            let original = entry.original.as_deref().and_then(|text| serde_json::from_str(text).ok());
+            return Owner::Ours { original };
         }
         if entries.is_empty() && self.marked.contains(&key) {
             return Owner::Ours { original: None };
@@ -151,11 +157,15 @@ mod tests {
                 vec![held(r#"{"sleep":{"seconds":4}}"#, None), entry],
                 "",
                 Some(sleep(5)),
-                Owner::Ours { original },
+                Owner::Ours { original: original.clone() },
             ),
         ] {
             let ledger = Ledger::read(&entries, marker);
-            assert_eq!(ledger.owner(("app", Field::PreStop), current.as_ref()), want, "{name}");
+            assert_eq!(ledger.owner(("app", Field::PreStop), current.as_ref(), true), want, "{name}");
+            if want == Owner::Foreign && !entries.is_empty() {
+                let unclaimed = ledger.owner(("app", Field::PreStop), current.as_ref(), false);
+                assert_eq!(unclaimed, Owner::Ours { original: original.clone() }, "{name}, and nobody else owns it");
+            }
         }
     }
 
@@ -166,7 +176,7 @@ mod tests {
         assert_eq!(text.len(), 17);
         let entries = [held(&text, None)];
         let ledger = Ledger::read(&entries, "");
-        assert_eq!(ledger.owner(("app", Field::PreStop), Some(&long)), Owner::Ours { original: None });
+        assert_eq!(ledger.owner(("app", Field::PreStop), Some(&long), true), Owner::Ours { original: None });
         assert_eq!(remember(&long), None);
     }
 
