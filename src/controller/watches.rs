@@ -280,8 +280,11 @@ impl Watched for StoredHealth {
     fn apply(self, picture: &mut Picture, _: Context) -> Vec<Touched> {
         let key = key_of(&self);
         let entry = self.into_entry();
-        if picture.healths.get(&key).is_some_and(|b| b.version >= entry.version && b.uid == entry.uid) {
-            return Vec::new();
+        match picture.healths.get(&key).filter(|before| before.uid == entry.uid) {
+            Some(before) if before.version > entry.version => return Vec::new(),
+            // The answer to our own write was faster: the picture shows it, but nobody has summed it up.
+            Some(before) if before.version == entry.version => return vec![Touched::Summaries(key.namespace)],
+            _ => {}
         }
         picture.healths.insert(key.clone(), entry);
         vec![Touched::Summaries(key.namespace.clone()), Touched::Workload(key)]
@@ -367,3 +370,27 @@ macro_rules! surroundings {
 }
 surroundings!(SlimBudget, budgets);
 surroundings!(SlimAutoscaler, autoscalers);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn stored(version: u64) -> StoredHealth {
+        let metadata = json!({"name": "web", "namespace": "shop", "uid": "u", "resourceVersion": version.to_string()});
+        serde_json::from_value(json!({"metadata": metadata})).unwrap()
+    }
+
+    #[test]
+    fn a_report_that_our_own_write_put_into_the_picture_is_still_summed_up() {
+        let mut picture = Picture::default();
+        let key = Key::new("shop", "web");
+        picture.healths.insert(key.clone(), stored(7).into_entry());
+        let context = Context { first_list: false, coalesce: SignedDuration::ZERO };
+        let summaries = Touched::Summaries(key.namespace.clone());
+        assert_eq!(stored(6).apply(&mut picture, context), [], "older than the picture: a newer one follows");
+        assert_eq!(stored(7).apply(&mut picture, context), [summaries.clone()]);
+        assert_eq!(stored(8).apply(&mut picture, context), [summaries, Touched::Workload(key)]);
+    }
+}
