@@ -390,7 +390,7 @@ mod tests {
         let context = Context { first_list: false, coalesce: SignedDuration::ZERO };
         let summaries = Touched::Summaries(key.namespace.clone());
         assert_eq!(stored(6).apply(&mut picture, context), [], "older than the picture: a newer one follows");
-        assert_eq!(stored(7).apply(&mut picture, context), [summaries.clone()]);
+        assert_eq!(stored(7).apply(&mut picture, context).as_slice(), std::slice::from_ref(&summaries));
         assert_eq!(stored(8).apply(&mut picture, context), [summaries, Touched::Workload(key)]);
     }
 }
