@@ -126,11 +126,17 @@ async fn each_of_forty_deployments_is_written_once_and_then_only_the_lease_is() 
     }
     let operator = Operator::start_with(&ns, &["--max-concurrent-enforcements", "10"]).await;
     ns.policy("web", web_policy()).await;
-    let policy = eventually("all are compliant", || async {
+    let compliant = eventually("all are compliant", || async {
         let policy = serde_json::to_value(ns.policies().get("web").await.unwrap()).unwrap();
         (policy["status"]["workloads"]["compliant"] == FLEET).then_some(policy)
-    })
-    .await;
+    });
+    let Ok(policy) = tokio::time::timeout(Duration::from_secs(80), compliant).await else {
+        let healths = ns.healths().list(&ListParams::default()).await.unwrap();
+        let healths = healths.items.iter().map(|health| serde_json::to_value(health).unwrap());
+        let reasons = healths.map(|h| format!("{}: {}", h["metadata"]["name"], condition(&h, "Compliant")["message"]));
+        let policy = ns.policies().get("web").await.unwrap().status;
+        panic!("not all are compliant: {policy:#?}\n{}", reasons.collect::<Vec<_>>().join("\n"));
+    };
     assert_eq!(condition(&policy, "Ready")["reason"], "AllCompliant");
     for index in 0..FLEET {
         ns.settled(&format!("web-{index}")).await;
