@@ -56,14 +56,21 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// `managedFields` nobody knows, and it counts as claimed.
 pub fn is_claimed(object: &Value, container: &str, path: &str) -> bool {
     let Some(entries) = object.pointer("/metadata/managedFields").and_then(Value::as_array) else { return true };
+    entries.iter().any(|entry| is_others(entry) && owns(entry, container, path))
+}
+
+/// Whether we own a part of a container's field: as `is_claimed`, of us.
+pub fn is_partly_ours(object: &Value, container: &str, path: &str) -> bool {
+    let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array);
+    entries.into_iter().flatten().any(|entry| entry["manager"] == FIELD_MANAGER && owns(entry, container, path))
+}
+
+fn owns(entry: &Value, container: &str, path: &str) -> bool {
     let path = path.replace('/', "/f:");
-    entries.iter().filter(|entry| is_others(entry)).any(|entry| {
-        let claims = |list: &&str| {
-            let containers = entry.pointer(&format!("/fieldsV1/f:spec/f:template/f:spec/f:{list}"));
-            let own = containers.and_then(|containers| containers.get(container_key(container)));
-            own.is_some_and(|own| own.pointer(&path).is_some())
-        };
-        ["containers", "initContainers"].iter().any(claims)
+    ["containers", "initContainers"].iter().any(|list| {
+        let containers = entry.pointer(&format!("/fieldsV1/f:spec/f:template/f:spec/f:{list}"));
+        let own = containers.and_then(|containers| containers.get(container_key(container)));
+        own.is_some_and(|own| own.pointer(&path).is_some())
     })
 }
 
@@ -76,10 +83,11 @@ fn is_others(entry: &Value) -> bool {
     entry["manager"] != FIELD_MANAGER && entry.get("subresource").is_none_or(|subresource| subresource == "")
 }
 
-/// `managedFields` reduced to what [`is_claimed`] needs to say the same of these fields of containers.
+/// `managedFields` reduced to what [`is_claimed`] and [`is_partly_ours`] need to say the same of these fields.
 pub fn claims(object: &Value, paths: &[&str]) -> Vec<Value> {
     let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array).into_iter().flatten();
-    let reduced = entries.filter(|entry| is_others(entry)).filter_map(|entry| {
+    let counts = |entry: &&Value| is_others(entry) || entry["manager"] == FIELD_MANAGER;
+    let reduced = entries.filter(counts).filter_map(|entry| {
         let spec = entry.pointer("/fieldsV1/f:spec/f:template/f:spec")?;
         let mut lists = Map::new();
         for list in ["f:containers", "f:initContainers"] {
@@ -99,7 +107,10 @@ pub fn claims(object: &Value, paths: &[&str]) -> Vec<Value> {
                 lists.insert(list.into(), Value::Object(kept));
             }
         }
-        (!lists.is_empty()).then(|| json!({"fieldsV1": {"f:spec": {"f:template": {"f:spec": lists}}}}))
+        let manager = if is_others(entry) { "other" } else { FIELD_MANAGER };
+        let fields = json!({"f:spec": {"f:template": {"f:spec": lists}}});
+        (!fields["f:spec"]["f:template"]["f:spec"].as_object()?.is_empty())
+            .then(|| json!({"manager": manager, "fieldsV1": fields}))
     });
     reduced.collect()
 }
@@ -169,6 +180,9 @@ mod tests {
         for object in [&object, &short] {
             assert!(is_claimed(object, "app", "/livenessProbe") && is_claimed(object, "app", "/lifecycle/preStop"));
             assert!(!is_claimed(object, "app", "/readinessProbe"), "ours alone");
+            assert!(
+                is_partly_ours(object, "app", "/readinessProbe") && !is_partly_ours(object, "app", "/livenessProbe")
+            );
             assert!(!is_claimed(object, "other", "/livenessProbe"));
         }
         assert!(is_claimed(&json!({}), "app", "/livenessProbe"), "nobody knows");

@@ -43,7 +43,7 @@ async fn in_sync(ns: &TestNamespace, name: &str) -> Value {
     eventually(&format!("{name} is in sync and rolled out"), || async {
         let object = ns.settled(name).await;
         let health = serde_json::to_value(ns.healths().get_opt(name).await.unwrap()?).unwrap();
-        let seen = health["status"]["observedGeneration"] == object["metadata"]["generation"];
+        let seen = health["status"]["template"]["generation"] == object["metadata"]["generation"];
         (seen && condition(&health, "Compliant")["reason"] == "InSync").then_some(object)
     })
     .await

@@ -29,11 +29,14 @@ pub(super) struct Draft<'a> {
     pub(super) stale_marker: bool,
     /// Values that the API server was seen not to store.
     unsupported: &'a [HeldField],
+    /// Entries of fields that somebody else took over in part: the rest is ours still, and the whole is again once they
+    /// let go. They stay in the ledger and are not in the marker.
+    pub(super) ceded: Vec<HeldField>,
 }
 
 impl<'a> Draft<'a> {
     pub(super) fn new(ledger: Ledger<'a>, unsupported: &'a [HeldField]) -> Self {
-        Self { ledger, plan: Plan::default(), stale_marker: false, unsupported }
+        Self { ledger, plan: Plan::default(), stale_marker: false, unsupported, ceded: Vec::new() }
     }
 
     /// Settles the probes and hooks of all containers.
@@ -65,6 +68,8 @@ impl<'a> Draft<'a> {
                     want = self.fit_sleep(want, container.name, declared_grace.as_ref());
                 }
                 if owner == Owner::Foreign {
+                    let partly_ours = managers::is_partly_ours(workload.root, container.name, field.path());
+                    self.ceded.extend(self.ledger.first((container.name, field)).filter(|_| partly_ours).cloned());
                     want = self.spare_long_original(want, container.name, field, current);
                 }
                 if want == Want::Nothing && !matches!(owner, Owner::Ours { .. }) {
@@ -75,6 +80,15 @@ impl<'a> Draft<'a> {
                     if let Want::Fill(value) | Want::Replace(value) = &want { Some(value.clone()) } else { None };
                 let absence = (field == Field::PreStop && lifecycle.is_some()).then_some(Value::Null);
                 let settled = settle::settle(Slot { field, current, absence, owner: owner.clone() }, want);
+                if let Some((value, Some(original))) = &settled.held
+                    && let Some((own, ours)) = handlers_differ(original, value)
+                {
+                    let message = format!(
+                        "{field} of the workload has a handler of type {own} and the policy replaces it by {ours}: \
+                         the next apply of the workload's manifest may be refused."
+                    );
+                    self.plan.findings.push(Finding::new(Reason::HandlerConflict, container.name, message));
+                }
                 if let (true, Some(wanted)) = (settled.kept, &kept_in) {
                     // What stays may also be an original that is given back.
                     let own = match &settled.write {
@@ -178,4 +192,13 @@ impl<'a> Draft<'a> {
         self.plan.findings.push(Finding::new(Reason::OriginalTooLong, container, message));
         Want::Nothing
     }
+}
+
+/// Types of the handlers of two probes or hooks, when they are not the same.
+fn handlers_differ(one: &Value, two: &Value) -> Option<(&'static str, &'static str)> {
+    let handler = |value: &Value| {
+        ["exec", "httpGet", "tcpSocket", "grpc", "sleep"].into_iter().find(|name| value.get(name).is_some())
+    };
+    let (one, two) = (handler(one)?, handler(two)?);
+    (one != two).then_some((one, two))
 }

@@ -92,9 +92,6 @@ reasons! {
     UnknownPort Error
         "A probe or hook uses a port name that the container does not have. The kubelet throws the result of such a probe away: readiness stays false for ever, liveness never fires."
         "Add the name to the container's ports, or use the port number."
-    HandlerConflict Error
-        "Another writer set a handler of a second type next to ours, which the API server refuses."
-        "Remove one of the two handlers: the workload's own in Git, or the probe in the policy."
     PsaRefuses Error
         "Pod Security admission would refuse the pods with this change."
         "Change the field that Pod Security names, or the security level of the namespace."
@@ -120,6 +117,9 @@ reasons! {
     ShutdownNotApplied Warning
         "The policy has a shutdown section, but speaks of sidecars only, which stop after the main containers."
         "Add an entry for the main container (it may be empty but for its name)."
+    HandlerConflict Warning
+        "The policy replaces a probe or hook by one with a handler of another type. A merging apply of the workload's own manifest puts the two together, and the API server refuses that."
+        "Remove the probe or hook from the manifest, use the same type of handler in the policy, or whenAlreadySet: Keep."
     GraceTooShort Warning
         "The workload declares a grace period that is shorter than drain and finish together: the application may be killed before it is done. It is not raised, because the next apply of the declarer would conflict."
         "Raise or remove terminationGracePeriodSeconds in the workload, or use whenAlreadySet: Replace."

@@ -69,6 +69,11 @@ impl<'a> Ledger<'a> {
         Owner::Foreign
     }
 
+    /// The first entry of a field, whatever is there.
+    pub(super) fn first(&self, key: Key<'_>) -> Option<&'a HeldField> {
+        self.entries.get(&key)?.first().copied()
+    }
+
     /// The entry that speaks of the value that is there.
     pub(super) fn entry(&self, key: Key<'_>, current: Option<&Value>) -> Option<&'a HeldField> {
         self.entries.get(&key)?.iter().copied().find(|entry| records(entry, key.1, current))

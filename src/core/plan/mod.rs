@@ -154,11 +154,18 @@ pub fn plan_without(input: &Input<'_>, unsupported: &[HeldField]) -> Plan {
     shutdown::settle(input.policy, &targets, &mut workload, &mut draft);
     rollout::settle(input.policy, &mut workload, &mut draft);
 
-    let Draft { mut plan, stale_marker, .. } = draft;
-    plan.held.sort_by(|one, two| (&one.container, &one.field).cmp(&(&two.container, &two.field)));
+    let Draft { mut plan, stale_marker, ceded, .. } = draft;
+    by_slot(&mut plan.held);
     plan.leaving = leaving(input.held, &plan.held);
     plan.guards.uid = workload.uid().map(Into::into);
     set_marker(&mut plan, input.deployment, marker, stale_marker);
+    for entry in ceded {
+        let is_held = plan.held.iter().any(|held| held.container == entry.container && held.field == entry.field);
+        if !is_held && input.policy.is_some() {
+            plan.held.push(entry);
+        }
+    }
+    by_slot(&mut plan.held);
     // In the order of their paths: Deployment, containers by index, init containers, pod.
     plan.changes.sort_by_cached_key(order);
 
@@ -169,6 +176,10 @@ pub fn plan_without(input: &Input<'_>, unsupported: &[HeldField]) -> Plan {
     lint::lint(input.policy, &targets, &workload, input.surroundings, &mut plan.findings);
     findings::sort(&mut plan.findings);
     plan
+}
+
+fn by_slot(held: &mut [HeldField]) {
+    held.sort_by(|one, two| (&one.container, &one.field).cmp(&(&two.container, &two.field)));
 }
 
 /// Entries of the ledger that the write makes untrue. Writes that fail again and again, each with another value, must not

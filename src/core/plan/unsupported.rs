@@ -60,7 +60,6 @@ impl Reason {
                 | Self::InitContainer
                 | Self::AmbiguousContainer
                 | Self::UnknownPort
-                | Self::HandlerConflict
                 | Self::PsaRefuses
                 | Self::Denied
                 | Self::Unsupported
