@@ -180,6 +180,7 @@ impl Operator {
         let lease = readiness.part("lease", "not yet read");
         let mut stop = std::pin::pin!(stop);
         let mut leads = false;
+        let mut cut_off = false;
         let mut last = None;
         loop {
             let standing = tokio::select! {
@@ -194,6 +195,13 @@ impl Operator {
                     tracing::info!(identity = settings.identity, "leading");
                     self.start_workers(settings, readiness.clone()).await;
                 }
+                Standing::Leader if cut_off => {
+                    cut_off = false;
+                    self.metrics.set_leader(true);
+                    lease.ready();
+                    tracing::info!("the lease is ours again; looking at everything");
+                    self.queue_everything();
+                }
                 Standing::Leader => {}
                 Standing::Follower(holder) if leads => return Some(holder.clone()),
                 Standing::Follower(holder) => {
@@ -203,10 +211,13 @@ impl Operator {
                     }
                 }
                 Standing::Unknown(error) => {
-                    if leads && !elector.fence.is_open() {
-                        return Some(format!("nobody known ({error})"));
+                    // Nobody is known to have taken it, so most likely the API server is away. The fence is closed:
+                    // nothing is written until the lease is ours again, or the process ends when it is another's.
+                    if leads && !cut_off && !elector.fence.is_open() {
+                        cut_off = true;
+                        self.metrics.set_leader(false);
                     }
-                    if !leads {
+                    if !leads || cut_off {
                         lease.not_ready(error);
                     }
                     tracing::warn!(error, "the lease could not be written, trying again");
@@ -223,9 +234,8 @@ impl Operator {
     /// Starts the workers once the picture is complete: an empty picture would look like an empty cluster.
     async fn start_workers(&self, settings: &Settings, readiness: Readiness) {
         let mut workers = self.workers.lock().await;
-        let ready = self.world.clone();
         let (start, started) = signal::channel(false);
-        let (workloads, policies) = (self.workloads.clone(), self.policies.clone());
+        let (world, workloads, policies) = (self.world.clone(), self.workloads.clone(), self.policies.clone());
         workers.spawn(async move {
             while readiness.check().is_err() {
                 if workloads.queue.is_closed() {
@@ -233,23 +243,8 @@ impl Operator {
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            let (deployments, all_policies) = ready.with(|picture| {
-                let governed = picture.governed_namespaces();
-                let known = |key: &&Key| governed.contains(&key.namespace) || picture.healths.contains_key(*key);
-                let deployments: Vec<Key> = picture.deployments.keys().filter(known).cloned().collect();
-                (deployments, picture.policies.keys().cloned().collect::<Vec<_>>())
-            });
-            tracing::info!(
-                deployments = deployments.len(),
-                policies = all_policies.len(),
-                "the picture is complete, working"
-            );
-            for key in deployments {
-                workloads.queue.add(key);
-            }
-            for key in all_policies {
-                policies.queue.add(key);
-            }
+            let (deployments, all_policies) = queue_everything(&world, &workloads.queue, &policies.queue);
+            tracing::info!(deployments, policies = all_policies, "the picture is complete, working");
             let _ = start.send(true);
         });
         for _ in 0..settings.max_concurrent_reconciles {
@@ -268,6 +263,10 @@ impl Operator {
                 }
             });
         }
+    }
+
+    fn queue_everything(&self) {
+        queue_everything(&self.world, &self.workloads.queue, &self.policies.queue);
     }
 
     async fn workers_end(&self) {
@@ -294,6 +293,24 @@ impl Start<'_> {
             self.readiness.part(format!("watch {}{place}", K::kind(&())), "the first list is not complete");
         self.tasks.spawn(watch::<K>(api, self.sink.clone(), part, by_uid, self.namespace.map(str::to_owned)));
     }
+}
+
+/// Every Deployment that a policy may concern and every policy is to be looked at; answers with how many.
+fn queue_everything(world: &World, workloads: &WorkQueue<Key>, policies: &WorkQueue<Key>) -> (usize, usize) {
+    let (deployments, all_policies) = world.with(|picture| {
+        let governed = picture.governed_namespaces();
+        let known = |key: &&Key| governed.contains(&key.namespace) || picture.healths.contains_key(*key);
+        let deployments: Vec<Key> = picture.deployments.keys().filter(known).cloned().collect();
+        (deployments, picture.policies.keys().cloned().collect::<Vec<_>>())
+    });
+    let counts = (deployments.len(), all_policies.len());
+    for key in deployments {
+        workloads.add(key);
+    }
+    for key in all_policies {
+        policies.add(key);
+    }
+    counts
 }
 
 /// Puts what was touched into the queues.
