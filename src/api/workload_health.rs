@@ -78,7 +78,7 @@ pub struct Request {
 }
 
 /// What a person can ask of the rollout gate.
-#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Action {
     /// Let the step that waits for approval pass.
     Approve,

@@ -56,6 +56,8 @@ pub struct Revision {
     pub uid: Box<str>,
     /// Name.
     pub name: Box<str>,
+    /// `metadata.resourceVersion`: a write of its size is made only if nothing of it changed, its ready pods included.
+    pub resource_version: Box<str>,
     /// When it was made.
     pub created: Option<Timestamp>,
     /// Hashes of its template.
@@ -70,6 +72,8 @@ pub struct Revision {
     pub available: u32,
     /// Replicas that the Deployment wanted when it last scaled this one (`desired-replicas`).
     pub desired: Option<u32>,
+    /// Pods that it allowed at most then (`max-replicas`).
+    pub most: Option<u32>,
     /// What the API server said when it refused a pod (`ReplicaFailure`); empty when it did not.
     pub failure: String,
 }
@@ -123,7 +127,10 @@ impl Revision {
     pub fn read(raw: &Value) -> Self {
         let text = |path: &str| raw.pointer(path).and_then(Value::as_str).unwrap_or_default();
         let number = |path: &str| small(raw.pointer(path).and_then(Value::as_i64).unwrap_or(0));
-        let desired = raw.pointer("/metadata/annotations").and_then(|all| all.get(DESIRED)).and_then(Value::as_str);
+        let annotation = |key: &str| {
+            let text = raw.pointer("/metadata/annotations")?.get(key)?.as_str()?;
+            text.parse().ok()
+        };
         let conditions = raw.pointer("/status/conditions").and_then(Value::as_array);
         let failure = conditions
             .into_iter()
@@ -132,13 +139,15 @@ impl Revision {
         Self {
             uid: text("/metadata/uid").into(),
             name: text("/metadata/name").into(),
+            resource_version: text("/metadata/resourceVersion").into(),
             created: text("/metadata/creationTimestamp").parse().ok(),
             version: Version { template_hash: canonical::template_hash(raw), app_hash: canonical::app_hash(raw) },
             replicas: raw.pointer("/spec/replicas").map_or(1, |_| number("/spec/replicas")),
             pods: number("/status/replicas"),
             ready: number("/status/readyReplicas"),
             available: number("/status/availableReplicas"),
-            desired: desired.and_then(|text| text.parse().ok()),
+            desired: annotation(DESIRED),
+            most: annotation(MOST),
             failure: failure
                 .map(|condition| super::pod::printable(condition["message"].as_str().unwrap_or("refused")))
                 .unwrap_or_default(),
@@ -146,8 +155,9 @@ impl Revision {
     }
 }
 
-/// Annotation of the Deployment controller.
+/// Annotations of the Deployment controller.
 const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
+const MOST: &str = "deployment.kubernetes.io/max-replicas";
 
 /// maxSurge and maxUnavailable in pods; the latter is never more than all.
 fn fenceposts(raw: &Value, replicas: u32) -> (u32, u32) {

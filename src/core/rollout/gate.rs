@@ -32,7 +32,8 @@ pub enum Action {
         /// `metadata.generation`.
         generation: i64,
     },
-    /// Set `spec.replicas` of a ReplicaSet, if it still has this uid and size.
+    /// Set `spec.replicas` of a ReplicaSet, if it still has this uid, size and resource version. The version matters: the
+    /// new revision may become saturated at this moment, and then the controller empties the stable one.
     ScaleReplicaSet {
         /// Uid.
         uid: String,
@@ -42,6 +43,8 @@ pub enum Action {
         from: u32,
         /// Size to write.
         to: u32,
+        /// `metadata.resourceVersion` that was seen.
+        resource_version: String,
     },
     /// Write the stable ReplicaSet's application template, with today's policy fields, into `spec.template` and remove
     /// `spec.paused`, in one patch, if the Deployment still has this generation.
@@ -286,6 +289,7 @@ fn scale(situation: &Situation<'_>, next: &mut GateStatus) -> Action {
         name: revision.name.to_string(),
         from: revision.replicas,
         to: stride.to,
+        resource_version: revision.resource_version.to_string(),
     }
 }
 

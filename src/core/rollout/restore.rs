@@ -47,7 +47,7 @@ pub fn next(deployment: &Deployed, revisions: &[Revision], stable: &str) -> Step
     let size_of_stable = sizes.get(home).map_or(0, |size| size.replicas);
     if others == 0 && size_of_stable > 0 || wanted.replicas == 0 {
         // With one active ReplicaSet the controller gives it what is wanted.
-        return if size_of_stable == wanted.replicas { Step::Done } else { Step::Wait };
+        return if size_of_stable == wanted.replicas { finish(revisions, home, wanted) } else { Step::Wait };
     }
     if is_saturated(&sizes, wanted) {
         return Step::Saturated;
@@ -74,10 +74,25 @@ pub fn next(deployment: &Deployed, revisions: &[Revision], stable: &str) -> Step
     if best(deployment, &sizes, &hoped, home, wanted).is_some() { Step::NotYet } else { Step::Blocked }
 }
 
+/// The sizes are right. But the controller compares its annotation with `replicas` before it rolls: left behind by a
+/// change of `replicas` in the same moment as our last write, it would keep every later rollout from starting. Then the
+/// stable one is made one larger: the controller sets it right again, annotation included.
+fn finish(revisions: &[Revision], home: usize, wanted: Wanted) -> Step {
+    let desired = revisions.get(home).and_then(|revision| revision.desired);
+    match desired {
+        Some(desired) if desired != wanted.replicas && wanted.replicas > 0 => {
+            Step::Write(Stride { index: home, to: wanted.replicas.saturating_add(1) })
+        }
+        _ => Step::Done,
+    }
+}
+
 fn size<'a>(deployment: &Deployed, revision: &'a Revision) -> Size<'a> {
     Size {
         replicas: revision.replicas,
         available: revision.available,
+        desired: revision.desired,
+        most: revision.most,
         created: revision.created,
         name: &revision.name,
         is_current: revision.version.template_hash == deployment.version.template_hash,
