@@ -173,6 +173,7 @@ fn holds(guard: Guard, s: &Situation<'_>) -> bool {
         Guard::AskedResumeOwnHold | Guard::AskedResume => s.asked() == Some(Asked::Resume),
         Guard::AskedSkip => s.asked() == Some(Asked::Skip),
         Guard::StableBroken => s.is_stable_broken(),
+        Guard::AgainstButStableBroken => s.is_against() && s.is_stable_broken(),
         Guard::AgainstEnvironment => s.blames(Blame::Environment),
         Guard::AgainstUnknown => s.blames(Blame::Unknown),
         Guard::AgainstHold => s.releases_to(OnFailure::Hold),
@@ -294,7 +295,8 @@ fn scale(situation: &Situation<'_>, next: &mut GateStatus) -> Action {
 }
 
 fn look_again(situation: &Situation<'_>, has_moved: bool, action: &Action) -> Option<SignedDuration> {
-    if has_moved {
+    // After the first half of a swap there is a race to win against the Deployment controller.
+    if has_moved || matches!(situation.restore, restore::Step::BeginSwap(_)) && *action != Action::None {
         return Some(SignedDuration::ZERO);
     }
     if *action != Action::None {

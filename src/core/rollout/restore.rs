@@ -62,16 +62,16 @@ pub fn next(deployment: &Deployed, revisions: &[Revision], stable: &str) -> Step
     if let Some(stride) = best(deployment, &sizes, &ready, home, wanted) {
         return Step::Write(stride);
     }
-    if let Some(stride) = begin_swap(deployment, &sizes, &ready, home, wanted) {
-        return Step::BeginSwap(stride);
-    }
     let hoped: Vec<u32> = sizes
         .iter()
         .zip(&ready)
         .enumerate()
         .map(|(index, (size, ready))| if index == home { size.replicas } else { *ready })
         .collect();
-    if best(deployment, &sizes, &hoped, home, wanted).is_some() { Step::NotYet } else { Step::Blocked }
+    if best(deployment, &sizes, &hoped, home, wanted).is_some() {
+        return Step::NotYet;
+    }
+    begin_swap(deployment, &sizes, &ready, home, wanted).map_or(Step::Blocked, Step::BeginSwap)
 }
 
 /// The sizes are right. But the controller compares its annotation with `replicas` before it rolls: left behind by a

@@ -197,10 +197,10 @@ impl<'a> Situation<'a> {
         (!is_done && is_meant).then_some(request.action)
     }
 
-    /// More fails than is tolerated, the policy acts on it, and the stable version is no worse.
-    fn is_against(&self) -> bool {
+    /// More fails than is tolerated, and the policy acts on it.
+    pub(super) fn is_against(&self) -> bool {
         let acts = self.seen.rollout().is_some_and(|rollout| rollout.on_failure != OnFailure::Observe);
-        self.assessment.is_against && acts && !self.is_stable_broken()
+        self.assessment.is_against && acts
     }
 
     fn on_failure(&self) -> OnFailure {

@@ -54,6 +54,8 @@ pub enum Guard {
     AskedSkip,
     /// The stable version is broken.
     StableBroken,
+    /// More fails than is tolerated, but the stable version is broken, and worse.
+    AgainstButStableBroken,
     /// The evidence speaks against the environment.
     AgainstEnvironment,
     /// The evidence does not say against whom it speaks.
@@ -327,13 +329,14 @@ pub const TABLE: &[Row] = &[
         Effect::Prove,
         "All pods run this version and are available.",
     ),
+    only(&["Overridden", "StableBroken"], stay(&[NotGated], Guard::Overridden, "This version is let pass.")),
     row(
         &[NotGated],
         Guard::Overridden,
         NotGated,
         "Overridden",
         Effect::None,
-        "Somebody resumed the Deployment: this version is let pass, and is not held again.",
+        "This version is let pass, and is not held again.",
     ),
     row(
         &[NotGated],
@@ -432,6 +435,17 @@ pub const TABLE: &[Row] = &[
         "Somebody asked to skip the steps that were left.",
     ),
     // Evidence.
+    except(
+        CLOSED,
+        row(
+            JUDGED,
+            Guard::AgainstButStableBroken,
+            NotGated,
+            "StableBroken",
+            Effect::Override,
+            "Most pods of the stable version fail, and fewer of this one ({evidence}): it is let pass.",
+        ),
+    ),
     only(
         &["Step", "Approval"],
         row(
