@@ -11,6 +11,7 @@ pub mod availability;
 pub mod conditions;
 pub mod containers;
 pub mod crds;
+pub mod gate;
 pub mod health_policy;
 pub mod policy_status;
 pub mod probe;

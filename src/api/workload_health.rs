@@ -5,6 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::gate::GateStatus;
 use super::health_policy::Mode;
 
 /// A WorkloadHealth has the name of the Deployment that it speaks of, is owned by it, and is made by the operator.
@@ -77,7 +78,7 @@ pub struct Request {
 }
 
 /// What a person can ask of the rollout gate.
-#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Action {
     /// Let the step that waits for approval pass.
     Approve,
@@ -342,22 +343,6 @@ pub struct Contention {
     /// When the next try is due; absent while it has not yet been given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<Time>,
-}
-
-/// State of the rollout gate.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct GateStatus {
-    /// State.
-    #[schemars(length(max = 64))]
-    pub state: String,
-    /// One CamelCase word from a fixed set.
-    #[schemars(length(max = 64))]
-    pub reason: String,
-    /// One sentence.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 1024))]
-    pub message: String,
 }
 
 /// Measured availability, as decimal strings in per cent.

@@ -10,5 +10,6 @@ pub mod managers;
 pub mod ownership;
 pub mod plan;
 pub mod policy_summary;
+pub mod rollout;
 pub mod selector;
 pub mod validate;

@@ -5,7 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Observed, Outcome, PolicyView, contention, template_of};
 use crate::api::conditions::{ConditionStatus, ConditionType, Verdict, merge_conditions};
-use crate::api::workload_health::{GateStatus, HeldField, LastWrite, PolicyReference};
+use crate::api::gate::GateStatus;
+use crate::api::workload_health::{HeldField, LastWrite, PolicyReference};
 use crate::api::{Mode, WorkloadHealthStatus};
 use crate::core::deployment::Projection;
 use crate::core::plan::Plan;
@@ -110,9 +111,9 @@ fn base(observed: &Observed<'_>, owner: PolicyView<'_>, outcome: &Outcome) -> Wo
         last_write: before.last_write,
         contention: before.contention,
         gate: Some(GateStatus {
-            state: "NotGated".into(),
             reason: NOT_IMPLEMENTED.into(),
             message: "This version of the operator does not gate rollouts yet.".into(),
+            ..GateStatus::default()
         }),
         availability: None,
     }

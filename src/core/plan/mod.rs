@@ -19,6 +19,7 @@ mod probe_view;
 mod rollout;
 mod settle;
 mod shutdown;
+mod start;
 mod status;
 pub mod surroundings;
 mod targets;
@@ -33,6 +34,7 @@ use serde_json::Value;
 
 pub use field::Field;
 pub use findings::{Finding, Reason};
+pub use start::{Killers, Start, start, stride};
 pub use surroundings::{Autoscaler, DisruptionBudget, Surroundings};
 pub use timings::RolloutTimings;
 

@@ -89,7 +89,7 @@ fn finish_time(container: &Container<'_>, grace: i64) -> i64 {
 }
 
 /// The longest time from a started container to a ready one, by what the probes tolerate.
-fn readiness_wait(workload: &Workload<'_>) -> i64 {
+pub(super) fn readiness_wait(workload: &Workload<'_>) -> i64 {
     let of_probe = |container: &Container<'_>| {
         container.probe(Field::ReadinessProbe).map(|probe| {
             let repeats = (probe.successes() - 1).saturating_mul(probe.period());
@@ -116,17 +116,21 @@ pub(super) fn of_rollout(workload: &Workload<'_>) -> RolloutTimings {
 }
 
 impl Workload<'_> {
-    /// maxSurge (rounded up) and maxUnavailable (rounded down) in pods; both 0 makes it one at a time.
+    /// maxSurge and maxUnavailable in pods.
     pub(super) fn stride(&self) -> (i64, i64) {
-        let replicas = self.replicas().max(0);
-        let scaled = |name: &str, up: bool| {
-            let value = self.root.pointer(&format!("/spec/strategy/rollingUpdate/{name}"));
-            scale(value, replicas, up).unwrap_or_else(|| scale_percent(25, replicas, up))
-        };
-        match (scaled("maxSurge", true), scaled("maxUnavailable", false)) {
-            (0, 0) => (0, 1),
-            stride => stride,
-        }
+        stride(self.root, self.replicas().max(0))
+    }
+}
+
+/// maxSurge (rounded up) and maxUnavailable (rounded down) in pods; both 0 makes it one at a time.
+pub(super) fn stride(root: &serde_json::Value, replicas: i64) -> (i64, i64) {
+    let scaled = |name: &str, up: bool| {
+        let value = root.pointer(&format!("/spec/strategy/rollingUpdate/{name}"));
+        scale(value, replicas, up).unwrap_or_else(|| scale_percent(25, replicas, up))
+    };
+    match (scaled("maxSurge", true), scaled("maxUnavailable", false)) {
+        (0, 0) => (0, 1),
+        stride => stride,
     }
 }
 

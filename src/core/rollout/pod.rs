@@ -1,0 +1,362 @@
+//! A pod, reduced to what evidence reads. A watch parses straight into it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer};
+
+/// Longest message that is kept of a pod, in characters.
+const MAX_MESSAGE: usize = 256;
+
+/// A pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodView {
+    /// Name.
+    pub name: Box<str>,
+    /// Uid.
+    pub uid: Box<str>,
+    /// Uid of the ReplicaSet that controls it.
+    pub revision: Box<str>,
+    /// When the API server took it.
+    pub created: Option<Timestamp>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Phase.
+    pub phase: Phase,
+    /// Why it is in this phase, as the pod says: Evicted, Preempting, NodeLost.
+    pub reason: Box<str>,
+    /// Whether something outside of it ends it: eviction, preemption, a taint, a node that shuts down.
+    pub disrupted: bool,
+    /// Whether it has a node.
+    pub scheduled: bool,
+    /// Why it has none.
+    pub unschedulable: Box<str>,
+    /// Whether it is ready.
+    pub ready: bool,
+    /// Since when it is ready, or not.
+    pub ready_since: Option<Timestamp>,
+    /// Readiness gates that are not true.
+    pub gates_waiting: Vec<Box<str>>,
+    /// Init containers and sidecars first, then the others.
+    pub containers: Vec<ContainerView>,
+    /// Whether it was ever seen ready. Not in the pod: kept from look to look by [`Self::following`].
+    pub was_ready: bool,
+    /// How often it was seen to lose its readiness without a restart. Kept as above.
+    pub ready_losses: u32,
+}
+
+/// `status.phase`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum Phase {
+    /// Not all containers were started.
+    #[default]
+    Pending,
+    /// Bound, all containers created.
+    Running,
+    /// All containers ended well.
+    Succeeded,
+    /// All containers ended, one of them badly; or the node gave it up.
+    Failed,
+    /// The node does not answer, or a phase that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// One container of a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ContainerView {
+    /// Name.
+    pub name: Box<str>,
+    /// Whether it is an init container; sidecars are.
+    pub init: bool,
+    /// Whether it is ready.
+    pub ready: bool,
+    /// Whether its startup probe has passed, or it has none and runs.
+    pub started: bool,
+    /// Restarts.
+    pub restarts: u32,
+    /// Since when it runs.
+    pub running_since: Option<Timestamp>,
+    /// Why it waits.
+    pub waiting: Option<Waiting>,
+    /// How it ended, while it is not running.
+    pub terminated: Option<Terminated>,
+    /// How its last run ended.
+    pub last: Option<Terminated>,
+}
+
+/// Why a container waits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Waiting {
+    /// CamelCase word.
+    #[serde(default)]
+    pub reason: Box<str>,
+    /// Message, made fit to show.
+    #[serde(default, deserialize_with = "message")]
+    pub message: Box<str>,
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Terminated {
+    /// CamelCase word.
+    #[serde(default)]
+    pub reason: Box<str>,
+    /// Exit code.
+    #[serde(default, rename = "exitCode")]
+    pub exit: i32,
+    /// Message, made fit to show.
+    #[serde(default, deserialize_with = "message")]
+    pub message: Box<str>,
+    /// When it began.
+    #[serde(default, rename = "startedAt")]
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    #[serde(default, rename = "finishedAt")]
+    pub finished: Option<Timestamp>,
+}
+
+impl PodView {
+    /// This pod, with what was seen of it before.
+    #[must_use]
+    pub fn following(mut self, before: Option<&Self>) -> Self {
+        self.was_ready |= self.ready;
+        if let Some(before) = before.filter(|before| before.uid == self.uid) {
+            let lost = before.ready && !self.ready && !self.deleting && before.restarts() == self.restarts();
+            let stopped = self.containers.iter().any(|container| !container.init && container.running_since.is_none());
+            self.was_ready |= before.was_ready;
+            self.ready_losses = before.ready_losses.saturating_add(u32::from(lost && !stopped));
+        }
+        self
+    }
+
+    /// Restarts of all containers.
+    pub fn restarts(&self) -> u32 {
+        self.containers.iter().fold(0, |sum, container| sum.saturating_add(container.restarts))
+    }
+
+    /// Whether it says nothing about its version: on its way out, or ended from outside.
+    pub fn is_excluded(&self) -> bool {
+        self.deleting
+            || self.disrupted
+            || self.phase == Phase::Unknown
+            || self.phase == Phase::Succeeded
+            || self.phase == Phase::Failed && self.left_by_node()
+            || self.is_cut_off()
+    }
+
+    fn left_by_node(&self) -> bool {
+        // What kubelets and controllers write when the pod is not to blame.
+        const REASONS: &[&str] = &[
+            "Evicted",
+            "Preempting",
+            "Preempted",
+            "NodeLost",
+            "NodeShutdown",
+            "Shutdown",
+            "Terminated",
+            "NodeAffinity",
+            "OutOfcpu",
+            "OutOfmemory",
+            "OutOfpods",
+            "UnexpectedAdmissionError",
+        ];
+        REASONS.contains(&&*self.reason)
+    }
+
+    /// A node that does not answer: its controller sets the pod to not ready, and nobody is left to say so of the
+    /// containers.
+    fn is_cut_off(&self) -> bool {
+        let mut regular = self.containers.iter().filter(|container| !container.init).peekable();
+        !self.ready
+            && self.gates_waiting.is_empty()
+            && regular.peek().is_some()
+            && regular.all(|container| container.ready)
+    }
+}
+
+/// A text of somebody else, made fit for a status line: no control characters, no runs of white space, no more than
+/// [`MAX_MESSAGE`] characters.
+pub fn printable(text: &str) -> String {
+    let mut line = String::new();
+    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+        let word = word.chars().filter(|c| !is_invisible(*c));
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.extend(word);
+        if line.len() > MAX_MESSAGE * 4 {
+            break;
+        }
+    }
+    match line.char_indices().nth(MAX_MESSAGE) {
+        None => line,
+        Some(_) => line.chars().take(MAX_MESSAGE - 3).chain("...".chars()).collect(),
+    }
+}
+
+/// Marks that change the direction of text, and characters of no width.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+fn message<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<str>, D::Error> {
+    Ok(printable(&Option::<std::borrow::Cow<'de, str>>::deserialize(deserializer)?.unwrap_or_default()).into())
+}
+
+impl<'de> Deserialize<'de> for PodView {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        raw::Pod::deserialize(deserializer).map(Into::into)
+    }
+}
+
+/// The parts of the API's shape that are read; everything else is skipped while parsing.
+mod raw {
+    use jiff::Timestamp;
+    use serde::Deserialize;
+
+    use super::{ContainerView, Phase, PodView, Terminated, Waiting, message};
+
+    #[derive(Deserialize)]
+    pub(super) struct Pod {
+        #[serde(default)]
+        metadata: Meta,
+        #[serde(default)]
+        spec: Spec,
+        #[serde(default)]
+        status: Status,
+    }
+
+    #[derive(Default, Deserialize)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Meta {
+        name: Box<str>,
+        uid: Box<str>,
+        creation_timestamp: Option<Timestamp>,
+        deletion_timestamp: Option<Timestamp>,
+        owner_references: Vec<Owner>,
+    }
+
+    #[derive(Deserialize)]
+    struct Owner {
+        uid: Box<str>,
+        kind: Box<str>,
+        #[serde(default)]
+        controller: Option<bool>,
+    }
+
+    #[derive(Default, Deserialize)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Spec {
+        node_name: Option<Box<str>>,
+        readiness_gates: Vec<Gate>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Gate {
+        condition_type: Box<str>,
+    }
+
+    #[derive(Default, Deserialize)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Status {
+        phase: Phase,
+        reason: Option<Box<str>>,
+        conditions: Vec<Condition>,
+        init_container_statuses: Vec<Container>,
+        container_statuses: Vec<Container>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Condition {
+        #[serde(rename = "type")]
+        type_: Box<str>,
+        #[serde(default)]
+        status: Box<str>,
+        #[serde(default, deserialize_with = "message")]
+        message: Box<str>,
+        #[serde(default)]
+        last_transition_time: Option<Timestamp>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Container {
+        name: Box<str>,
+        #[serde(default)]
+        ready: bool,
+        #[serde(default)]
+        started: Option<bool>,
+        #[serde(default)]
+        restart_count: u32,
+        #[serde(default)]
+        state: State,
+        #[serde(default)]
+        last_state: State,
+    }
+
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct State {
+        waiting: Option<Waiting>,
+        running: Option<Running>,
+        terminated: Option<Terminated>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Running {
+        #[serde(default)]
+        started_at: Option<Timestamp>,
+    }
+
+    impl Container {
+        fn view(self, init: bool) -> ContainerView {
+            ContainerView {
+                name: self.name,
+                init,
+                ready: self.ready,
+                started: self.started.unwrap_or(false),
+                restarts: self.restart_count,
+                running_since: self.state.running.and_then(|running| running.started_at),
+                waiting: self.state.waiting,
+                terminated: self.state.terminated,
+                last: self.last_state.terminated,
+            }
+        }
+    }
+
+    impl From<Pod> for PodView {
+        fn from(pod: Pod) -> Self {
+            let Pod { metadata, spec, status } = pod;
+            let condition = |type_: &str| status.conditions.iter().find(|condition| *condition.type_ == *type_);
+            let holds = |type_: &str| condition(type_).is_some_and(|condition| &*condition.status == "True");
+            let owner = metadata.owner_references.into_iter();
+            let mut owner = owner.filter(|owner| owner.controller == Some(true) && &*owner.kind == "ReplicaSet");
+            let ready = holds("Ready");
+            let unready_gates = spec.readiness_gates.into_iter().map(|gate| gate.condition_type);
+            let unschedulable = condition("PodScheduled").filter(|condition| &*condition.status == "False");
+            Self {
+                name: metadata.name,
+                uid: metadata.uid,
+                revision: owner.next().map(|owner| owner.uid).unwrap_or_default(),
+                created: metadata.creation_timestamp,
+                deleting: metadata.deletion_timestamp.is_some(),
+                phase: status.phase,
+                disrupted: holds("DisruptionTarget"),
+                scheduled: holds("PodScheduled") || spec.node_name.is_some(),
+                unschedulable: unschedulable.map(|condition| condition.message.clone()).unwrap_or_default(),
+                ready,
+                ready_since: condition("Ready").and_then(|condition| condition.last_transition_time),
+                gates_waiting: unready_gates.filter(|gate| !holds(gate)).collect(),
+                was_ready: ready,
+                ready_losses: 0,
+                reason: status.reason.unwrap_or_default(),
+                containers: (status.init_container_statuses.into_iter().map(|container| container.view(true)))
+                    .chain(status.container_statuses.into_iter().map(|container| container.view(false)))
+                    .collect(),
+            }
+        }
+    }
+}

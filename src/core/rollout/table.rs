@@ -1,0 +1,707 @@
+//! The gate's transitions, as data. The gate carries them out, tests enumerate them, and
+//! `docs/reference/rollout-gate.md` is made from them.
+
+use crate::api::gate::GateState::{
+    self, AwaitingApproval, Baking, Held, NotGated, Restored, Restoring, Reverted, Rolling, Stable,
+};
+
+/// A condition on what is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Guard {
+    /// A pause of ours is intended, and not seen yet.
+    PausePending,
+    /// A pause of ours is to end, and is still seen.
+    ResumePending,
+    /// The policy does not gate: Audit, Suspended, deleted, no rollout section.
+    GatingOff,
+    /// The strategy is Recreate.
+    Recreate,
+    /// Pods of the Deployment were adopted, or taken away by their labels.
+    ForeignPods,
+    /// A pause of ours was ended by somebody else.
+    UnpausedByOther,
+    /// Somebody else paused it.
+    PausedByOther,
+    /// No replicas are wanted.
+    NoReplicas,
+    /// The template is the proven one.
+    TemplateIsStable,
+    /// The template carries the proven application, and its rollout is complete.
+    RevertComplete,
+    /// A person let this version pass, or none is proven yet, and it is complete.
+    CompleteUngated,
+    /// A person let this version pass.
+    Overridden,
+    /// No revision is proven yet.
+    NothingProven,
+    /// Another version than that of the record, and it was rejected before.
+    NewAndRejected,
+    /// Another version than that of the record, and the error budget is spent (`Freeze`).
+    NewAndFrozen,
+    /// Another version than that of the record.
+    NewVersion,
+    /// Hold was asked for.
+    AskedHold,
+    /// Approve was asked for.
+    AskedApprove,
+    /// Retry was asked for.
+    AskedRetry,
+    /// Resume was asked for, and nothing else than a person's Hold stops the rollout.
+    AskedResumeOwnHold,
+    /// Resume was asked for.
+    AskedResume,
+    /// Skip was asked for.
+    AskedSkip,
+    /// The stable version is broken.
+    StableBroken,
+    /// More fails than is tolerated, but the stable version is broken, and worse.
+    AgainstButStableBroken,
+    /// The evidence speaks against the environment.
+    AgainstEnvironment,
+    /// The evidence does not say against whom it speaks.
+    AgainstUnknown,
+    /// The evidence speaks against the version; the policy says Hold.
+    AgainstHold,
+    /// The evidence speaks against the version, but the stable one would have fewer ready pods than there are now.
+    AgainstWorseStable,
+    /// The evidence speaks against the version; the policy says Revert, and that can be done.
+    AgainstRevert,
+    /// The evidence speaks against the version; the policy says Revert, and only policy fields differ.
+    AgainstRevertInVain,
+    /// The evidence speaks against the version, and it was taken back once.
+    AgainstTwice,
+    /// The evidence speaks against the version; the stable revision is gone.
+    AgainstNoStable,
+    /// The evidence speaks against the version; the policy says Restore, and it is whole and all available.
+    AgainstSaturated,
+    /// The evidence speaks against the version; the policy says Restore, and that can be done.
+    AgainstRestore,
+    /// Nothing has spoken against the version for 30 s, and a step is reached.
+    ClearAtStep,
+    /// Nothing has spoken against the version for 30 s.
+    Clear,
+    /// The error budget allows new rollouts again.
+    BudgetBack,
+    /// The new version has reached the next step's number of pods.
+    StepReached,
+    /// Every pod runs the new version and is available.
+    Complete,
+    /// The bake is over, and the step waits for a person.
+    BakedManual,
+    /// The bake is over, and the next step's number of pods is reached already.
+    BakedAtNext,
+    /// The bake is over.
+    Baked,
+    /// The bake after completion is over.
+    BakedAfter,
+    /// The capacity is with the stable version.
+    CapacityBack,
+    /// The new version became whole and all available meanwhile.
+    Saturated,
+    /// The stable revision is gone.
+    StableGone,
+    /// The stable version's own pods fail, and nothing else can be moved.
+    StuckOnBroken,
+    /// No write brings the stable version forward.
+    Blocked,
+    /// Pods of the rejected version are back: the Deployment was scaled from zero.
+    CandidateBack,
+    /// The stable template is in place.
+    TemplateReverted,
+}
+
+/// What a transition does to the memory besides the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Effect {
+    /// Nothing.
+    None,
+    /// The record ends: gating stops.
+    Ungate,
+    /// A pause of somebody else's is not ours; the record ends.
+    YieldPause,
+    /// The record ends: a person let the version pass.
+    Override,
+    /// The record ends: another template came. A new one starts.
+    Begin,
+    /// The record ends; the stable revision stays.
+    EndAtStable,
+    /// The current revision is proven; the record ends.
+    Prove,
+    /// One step more is passed.
+    PassStep,
+    /// All steps are passed.
+    SkipSteps,
+    /// The version is tried again.
+    Retry,
+    /// The version is complete.
+    MarkComplete,
+    /// The version is rejected.
+    Reject,
+    /// The version is rejected, and the capacity taken back from it.
+    TakeBack,
+    /// The record ends: the stable version has the capacity.
+    EndRestored,
+    /// The record ends: the stable version's template is back.
+    EndReverted,
+}
+
+/// What the state wants of the Deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wants {
+    /// Paused.
+    Pause,
+    /// Not paused by us.
+    Flow,
+    /// Either.
+    Any,
+}
+
+/// Reasons that a row starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reasons {
+    /// Any.
+    Any,
+    /// One of these.
+    In(&'static [&'static str]),
+    /// Any but these.
+    Except(&'static [&'static str]),
+}
+
+/// One row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// States that it starts from.
+    pub from: &'static [GateState],
+    /// Reasons that it starts from.
+    pub with: Reasons,
+    /// Condition.
+    pub guard: Guard,
+    /// State after it; None: it stays.
+    pub to: Option<GateState>,
+    /// Reason after it; empty: the policy gives it.
+    pub reason: &'static str,
+    /// Effect on the memory.
+    pub effect: Effect,
+    /// Sentence; what stands in braces is filled in.
+    pub sentence: &'static str,
+}
+
+/// What a state wants.
+pub fn wants(state: GateState, reason: &str) -> Wants {
+    match state {
+        Baking if reason == AFTER_COMPLETION => Wants::Flow,
+        Baking | AwaitingApproval | Held | Restoring | Restored => Wants::Pause,
+        Reverted if reason == REVERTING => Wants::Any,
+        Stable | Rolling | NotGated | Reverted => Wants::Flow,
+    }
+}
+
+/// Reason of the bake after completion.
+pub const AFTER_COMPLETION: &str = "AfterCompletion";
+/// Reason of a bake at a step.
+pub const AT_STEP: &str = "Step";
+/// Reason while the stable template is not in place yet.
+pub const REVERTING: &str = "Reverting";
+/// Reason once it is.
+pub const REVERTED: &str = "Reverted";
+/// Reasons of holds that end by themselves.
+pub const TRANSIENT: &[&str] = &["Environment", "Undecided"];
+/// Reasons of holds in which evidence is not looked at any more.
+const CLOSED: &[&str] = &[
+    BY_REQUEST,
+    "RejectedVersion",
+    "BudgetSpent",
+    "Regressed",
+    "AlreadyTakenBack",
+    "NoStableRevision",
+    "StableBroken",
+    "RestoreBlocked",
+    "NothingToRevert",
+];
+/// Reason of a person's hold.
+const BY_REQUEST: &str = "ByRequest";
+
+const ALL: &[GateState] = &[Stable, Rolling, Baking, AwaitingApproval, Held, Restoring, Restored, Reverted, NotGated];
+const UNDER_WAY: &[GateState] = &[Rolling, Baking, AwaitingApproval];
+const JUDGED: &[GateState] = &[Rolling, Baking, AwaitingApproval, Held];
+const WITH_RECORD: &[GateState] = &[Rolling, Baking, AwaitingApproval, Held, Restoring, Restored, Reverted];
+const PAUSED: &[GateState] = &[Baking, AwaitingApproval, Held, Restoring, Restored];
+
+const fn row(
+    from: &'static [GateState],
+    guard: Guard,
+    to: GateState,
+    reason: &'static str,
+    effect: Effect,
+    sentence: &'static str,
+) -> Row {
+    Row { from, with: Reasons::Any, guard, to: Some(to), reason, effect, sentence }
+}
+
+const fn stay(from: &'static [GateState], guard: Guard, sentence: &'static str) -> Row {
+    Row { from, with: Reasons::Any, guard, to: None, reason: "", effect: Effect::None, sentence }
+}
+
+const fn only(with: &'static [&'static str], row: Row) -> Row {
+    Row { with: Reasons::In(with), ..row }
+}
+
+const fn except(without: &'static [&'static str], row: Row) -> Row {
+    Row { with: Reasons::Except(without), ..row }
+}
+
+/// The transitions, in the order in which they are tried; the first that fits is taken, one per look.
+pub const TABLE: &[Row] = &[
+    // What was begun is finished first.
+    stay(PAUSED, Guard::PausePending, "The pause is being written."),
+    stay(&[Stable, Rolling, Baking, NotGated, Reverted], Guard::ResumePending, "The pause is being ended."),
+    // Whether there is a gate at all.
+    row(ALL, Guard::GatingOff, NotGated, "", Effect::Ungate, "Rollouts are not gated: {off}."),
+    row(
+        ALL,
+        Guard::Recreate,
+        NotGated,
+        "Recreate",
+        Effect::Ungate,
+        "Rollouts are not gated: with the strategy Recreate all pods are replaced at once.",
+    ),
+    row(
+        ALL,
+        Guard::ForeignPods,
+        NotGated,
+        "AdoptedPods",
+        Effect::Ungate,
+        "Rollouts are not gated: pods that the selector matches belong to something else, so they cannot be counted.",
+    ),
+    row(
+        PAUSED,
+        Guard::UnpausedByOther,
+        NotGated,
+        "Overridden",
+        Effect::Override,
+        "Somebody resumed the Deployment: this version is let pass, and is not held again.",
+    ),
+    row(
+        ALL,
+        Guard::PausedByOther,
+        NotGated,
+        "PausedByUser",
+        Effect::YieldPause,
+        "Rollouts are not gated: somebody else paused the Deployment.",
+    ),
+    row(
+        &[Stable, Rolling, Baking, AwaitingApproval, Reverted, NotGated],
+        Guard::NoReplicas,
+        NotGated,
+        "NoReplicas",
+        Effect::Ungate,
+        "Rollouts are not gated while no replicas are wanted.",
+    ),
+    // The template moved.
+    except(
+        &[BY_REQUEST],
+        row(
+            &[Rolling, Baking, AwaitingApproval, Held, Restoring, Restored],
+            Guard::TemplateIsStable,
+            Stable,
+            "Returned",
+            Effect::EndAtStable,
+            "The template is the proven one again.",
+        ),
+    ),
+    only(
+        &[REVERTED],
+        row(
+            &[Reverted],
+            Guard::RevertComplete,
+            Stable,
+            "Proven",
+            Effect::Prove,
+            "All pods run the stable application again.",
+        ),
+    ),
+    row(&[NotGated], Guard::TemplateIsStable, Stable, "Proven", Effect::EndAtStable, "The template is the proven one."),
+    row(
+        &[NotGated],
+        Guard::CompleteUngated,
+        Stable,
+        "Proven",
+        Effect::Prove,
+        "All pods run this version and are available.",
+    ),
+    only(&["Overridden", "StableBroken"], stay(&[NotGated], Guard::Overridden, "This version is let pass.")),
+    row(
+        &[NotGated],
+        Guard::Overridden,
+        NotGated,
+        "Overridden",
+        Effect::None,
+        "This version is let pass, and is not held again.",
+    ),
+    row(
+        &[NotGated],
+        Guard::NothingProven,
+        NotGated,
+        "NothingProven",
+        Effect::None,
+        "Rollouts are gated once a first version is complete; there is nothing to compare with, or to go back to.",
+    ),
+    except(
+        &[BY_REQUEST],
+        row(
+            WITH_RECORD,
+            Guard::NewAndRejected,
+            Held,
+            "RejectedVersion",
+            Effect::Begin,
+            "This version was rejected before ({rejected}); it is held at once.",
+        ),
+    ),
+    except(
+        &[BY_REQUEST],
+        row(
+            WITH_RECORD,
+            Guard::NewAndFrozen,
+            Held,
+            "BudgetSpent",
+            Effect::Begin,
+            "The error budget is spent; new rollouts are held.",
+        ),
+    ),
+    except(
+        &[BY_REQUEST],
+        row(WITH_RECORD, Guard::NewVersion, Rolling, "Rolling", Effect::Begin, "Another version is being let in."),
+    ),
+    row(
+        &[Stable, NotGated],
+        Guard::NewAndRejected,
+        Held,
+        "RejectedVersion",
+        Effect::Begin,
+        "This version was rejected before ({rejected}); it is held at once.",
+    ),
+    row(
+        &[Stable, NotGated],
+        Guard::NewAndFrozen,
+        Held,
+        "BudgetSpent",
+        Effect::Begin,
+        "The error budget is spent; new rollouts are held.",
+    ),
+    row(&[Stable, NotGated], Guard::NewVersion, Rolling, "Rolling", Effect::Begin, "A new version is being let in."),
+    // People.
+    row(
+        &[Stable, Rolling, Baking, AwaitingApproval],
+        Guard::AskedHold,
+        Held,
+        "ByRequest",
+        Effect::None,
+        "Held because somebody asked for it.",
+    ),
+    row(
+        &[AwaitingApproval],
+        Guard::AskedApprove,
+        Rolling,
+        "StepPassed",
+        Effect::PassStep,
+        "Step {step} of {steps} was approved.",
+    ),
+    row(
+        &[Held, Restoring, Restored],
+        Guard::AskedRetry,
+        Rolling,
+        "Retried",
+        Effect::Retry,
+        "Somebody asked to try this version again.",
+    ),
+    only(
+        &[BY_REQUEST],
+        row(&[Held], Guard::AskedResumeOwnHold, Rolling, "Released", Effect::None, "Somebody ended the hold."),
+    ),
+    row(
+        &[Held, Restoring, Restored, Baking, AwaitingApproval],
+        Guard::AskedResume,
+        NotGated,
+        "Overridden",
+        Effect::Override,
+        "Somebody asked to let this version pass; it is not held again.",
+    ),
+    row(
+        UNDER_WAY,
+        Guard::AskedSkip,
+        Rolling,
+        "StepsSkipped",
+        Effect::SkipSteps,
+        "Somebody asked to skip the steps that were left.",
+    ),
+    // Evidence.
+    except(
+        CLOSED,
+        row(
+            JUDGED,
+            Guard::AgainstButStableBroken,
+            NotGated,
+            "StableBroken",
+            Effect::Override,
+            "Most pods of the stable version fail, and fewer of this one ({evidence}): it is let pass.",
+        ),
+    ),
+    only(
+        &["Step", "Approval"],
+        row(
+            &[Baking, AwaitingApproval],
+            Guard::StableBroken,
+            Rolling,
+            "StepsSkipped",
+            Effect::SkipSteps,
+            "The stable version is broken; this one is not stopped.",
+        ),
+    ),
+    except(
+        CLOSED,
+        row(
+            JUDGED,
+            Guard::AgainstEnvironment,
+            Held,
+            "Environment",
+            Effect::None,
+            "Held: {evidence}; the stable version shows the same ({rule}).",
+        ),
+    ),
+    except(
+        CLOSED,
+        row(
+            JUDGED,
+            Guard::AgainstUnknown,
+            Held,
+            "Undecided",
+            Effect::None,
+            "Held: {evidence}; it cannot be told whether the version is to blame ({rule}).",
+        ),
+    ),
+    except(CLOSED, row(JUDGED, Guard::AgainstHold, Held, "Failing", Effect::Reject, "Held: {evidence} ({rule}).")),
+    except(
+        CLOSED,
+        row(
+            JUDGED,
+            Guard::AgainstTwice,
+            Held,
+            "AlreadyTakenBack",
+            Effect::Reject,
+            "Held: {evidence}; this version was taken back once, which is not repeated.",
+        ),
+    ),
+    except(
+        CLOSED,
+        row(
+            JUDGED,
+            Guard::AgainstNoStable,
+            Held,
+            "NoStableRevision",
+            Effect::Reject,
+            "Held: {evidence}; the stable ReplicaSet is gone, so the capacity cannot be handed back.",
+        ),
+    ),
+    except(
+        CLOSED,
+        row(
+            JUDGED,
+            Guard::AgainstRevertInVain,
+            Held,
+            "NothingToRevert",
+            Effect::Reject,
+            "Held: {evidence}; only fields of the policy differ from the stable version, so there is nothing to write back.",
+        ),
+    ),
+    except(
+        CLOSED,
+        row(
+            JUDGED,
+            Guard::AgainstWorseStable,
+            Held,
+            "StableBroken",
+            Effect::Reject,
+            "Held: {evidence}; but the stable version would have fewer ready pods than there are now.",
+        ),
+    ),
+    except(
+        CLOSED,
+        row(
+            JUDGED,
+            Guard::AgainstRevert,
+            Reverted,
+            "Reverting",
+            Effect::TakeBack,
+            "The stable template is written back: {evidence} ({rule}).",
+        ),
+    ),
+    except(
+        CLOSED,
+        row(
+            JUDGED,
+            Guard::AgainstSaturated,
+            Held,
+            "Regressed",
+            Effect::Reject,
+            "Held: {evidence}; the version is whole and all available, so there is nothing to hand back.",
+        ),
+    ),
+    except(
+        CLOSED,
+        row(
+            JUDGED,
+            Guard::AgainstRestore,
+            Restoring,
+            "Restoring",
+            Effect::TakeBack,
+            "The capacity is handed back to the stable version: {evidence} ({rule}).",
+        ),
+    ),
+    only(
+        TRANSIENT,
+        row(
+            &[Held],
+            Guard::ClearAtStep,
+            Baking,
+            "Step",
+            Effect::None,
+            "Nothing speaks against the version any more; it bakes at step {step} of {steps}.",
+        ),
+    ),
+    only(
+        TRANSIENT,
+        row(
+            &[Held],
+            Guard::Clear,
+            Rolling,
+            "EvidenceCleared",
+            Effect::None,
+            "Nothing has spoken against the version for 30 s; it goes on.",
+        ),
+    ),
+    only(
+        &["BudgetSpent"],
+        row(
+            &[Held],
+            Guard::BudgetBack,
+            Rolling,
+            "BudgetBack",
+            Effect::None,
+            "The error budget allows new rollouts again.",
+        ),
+    ),
+    // Steps.
+    row(
+        &[Rolling],
+        Guard::StepReached,
+        Baking,
+        "Step",
+        Effect::None,
+        "Step {step} of {steps} is reached with {pods} pods of the new version; {asked} were asked for.",
+    ),
+    row(
+        &[Rolling],
+        Guard::Complete,
+        Baking,
+        "AfterCompletion",
+        Effect::MarkComplete,
+        "Every pod runs the new version; it is watched for {after} s more.",
+    ),
+    only(
+        &[AT_STEP],
+        row(
+            &[Baking],
+            Guard::BakedManual,
+            AwaitingApproval,
+            "Approval",
+            Effect::None,
+            "Step {step} of {steps} has baked and waits for approval.",
+        ),
+    ),
+    only(
+        &[AT_STEP],
+        row(
+            &[Baking],
+            Guard::BakedAtNext,
+            Baking,
+            "Step",
+            Effect::PassStep,
+            "The pods of step {step} of {steps} are there already; they bake again.",
+        ),
+    ),
+    only(
+        &[AT_STEP],
+        row(
+            &[Baking],
+            Guard::Baked,
+            Rolling,
+            "StepPassed",
+            Effect::PassStep,
+            "Step {step} of {steps} has baked; the rollout goes on.",
+        ),
+    ),
+    only(
+        &[AFTER_COMPLETION],
+        row(&[Baking], Guard::BakedAfter, Stable, "Proven", Effect::Prove, "The new version is complete and proven."),
+    ),
+    // Handing back.
+    row(
+        &[Restoring],
+        Guard::Saturated,
+        Held,
+        "Regressed",
+        Effect::None,
+        "Held: the version became whole and all available meanwhile, so there is nothing to hand back.",
+    ),
+    row(
+        &[Restoring],
+        Guard::StableGone,
+        Held,
+        "NoStableRevision",
+        Effect::None,
+        "Held: the stable ReplicaSet is gone, so the capacity cannot be handed back.",
+    ),
+    row(
+        &[Restoring],
+        Guard::CapacityBack,
+        Restored,
+        "Restored",
+        Effect::EndRestored,
+        "The stable version has the whole capacity; the template still names the rejected one, and a corrected one rolls out by itself.",
+    ),
+    row(
+        &[Restoring],
+        Guard::StuckOnBroken,
+        Held,
+        "StableBroken",
+        Effect::None,
+        "Held: pods of the stable version fail too, so no more capacity is handed back.",
+    ),
+    row(
+        &[Restoring],
+        Guard::Blocked,
+        Held,
+        "RestoreBlocked",
+        Effect::None,
+        "Held: every change of sizes would go below the ready pods that the strategy asks for, or be undone by the Deployment controller.",
+    ),
+    row(
+        &[Restored],
+        Guard::CandidateBack,
+        Restoring,
+        "CandidateBack",
+        Effect::None,
+        "Pods of the rejected version are back after a scale from zero; the capacity is handed back again.",
+    ),
+    only(
+        &[REVERTING],
+        row(
+            &[Reverted],
+            Guard::TemplateReverted,
+            Reverted,
+            REVERTED,
+            Effect::EndReverted,
+            "The stable application's template is in place.",
+        ),
+    ),
+];

@@ -1,0 +1,462 @@
+//! Every reachable state of the gate in a small world, with crashes after every write, old views, and other actors.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::look::{Memory, Wish, Write, look};
+use super::model::{Cluster, Setting, VERSIONS};
+use crate::api::gate::GateState;
+use crate::api::rollout::{Approval, OnFailure, Patience, Rollout, Step, Tolerate, WhenBudgetSpent};
+use crate::api::workload_health::Action as Asked;
+use crate::core::rollout::Paused;
+use crate::core::rollout::table::Wants;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct World {
+    cluster: Cluster,
+    memory: Memory,
+    /// A write that was decided on, and whose intent is stored.
+    flight: Option<Write>,
+    /// Ready pods that were there to be kept when our last write of sizes was decided on; None once somebody else acted.
+    kept: Option<u8>,
+    /// The Deployment before our last write to it: what an old view may show after a restart.
+    old: Option<Old>,
+    has_restarted: bool,
+    policy_on: bool,
+    wish: Option<Wish>,
+    moves: u8,
+    crashes: u8,
+    wishes: u8,
+    restores: [u8; VERSIONS],
+    /// Whether we ever changed a size.
+    has_scaled: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Old {
+    template: u8,
+    paused: Paused,
+    generation: u8,
+}
+
+/// Who makes a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    /// Controllers, pods, the gate, time: these go on by themselves.
+    Nature,
+    /// A pod that fails, a crash of the operator, a person, GitOps, an autoscaler: may or may not happen.
+    Chance,
+}
+
+struct Explorer<'a> {
+    setting: &'a Setting,
+    rollout: &'a Rollout,
+    looks: HashMap<(Cluster, Memory, bool, Option<Wish>), (Memory, Option<Write>)>,
+}
+
+impl Explorer<'_> {
+    fn look(&mut self, cluster: &Cluster, world: &World) -> (Memory, Option<Write>) {
+        let key = (*cluster, world.memory, world.policy_on, world.wish);
+        let (setting, rollout) = (self.setting, self.rollout);
+        *self
+            .looks
+            .entry(key)
+            .or_insert_with(|| look(setting, cluster, world.memory, world.policy_on.then_some(rollout), world.wish))
+    }
+
+    fn next(&mut self, world: &World) -> Vec<(Who, &'static str, World)> {
+        let mut all = Vec::new();
+        self.nature(world, &mut all);
+        self.chance(world, &mut all);
+        all.retain(|(_, _, next)| next != world);
+        all
+    }
+
+    fn nature(&mut self, world: &World, all: &mut Vec<(Who, &'static str, World)>) {
+        let mut next = *world;
+        next.cluster.deployment_controller(self.setting);
+        self.check_capacity(world, &next);
+        all.push((Who::Nature, "deployment controller", next));
+        for index in 0..VERSIONS {
+            let mut next = *world;
+            next.cluster.replica_set_controller(index);
+            all.push((Who::Nature, "replica set controller", next));
+            let set = world.cluster.sets[index];
+            if set.starting > 0 {
+                let fails = index == 1 || index == 0 && self.setting.stable_fails;
+                let mut next = *world;
+                next.cluster.sets[index].starting -= 1;
+                next.cluster.sets[index].ready += 1;
+                all.push((if fails { Who::Chance } else { Who::Nature }, "pod ready", next));
+                if fails {
+                    let mut next = *world;
+                    next.cluster.sets[index].starting -= 1;
+                    next.cluster.sets[index].failing += 1;
+                    all.push((Who::Nature, "pod fails at start", next));
+                }
+            }
+        }
+        let mut next = *world;
+        next.memory = world.memory.later();
+        all.push((Who::Nature, "time", next));
+        match world.flight {
+            Some(write) => {
+                let mut next = *world;
+                next.flight = None;
+                self.write(&mut next, write);
+                self.check_capacity(world, &next);
+                all.push((Who::Nature, "write", next));
+            }
+            None => all.push((Who::Nature, "look", self.decided(&world.cluster, world))),
+        }
+    }
+
+    /// The gate looks, and stores the intent.
+    fn decided(&mut self, seen: &Cluster, world: &World) -> World {
+        let (memory, write) = self.look(seen, world);
+        let mut next = World { memory, flight: write, has_restarted: false, ..*world };
+        if let Some(Write::Scale { .. }) = write {
+            next.kept = Some(kept(&world.cluster));
+        }
+        let begins = |state| matches!(state, GateState::Restoring | GateState::Reverted);
+        let is_new = memory.state == GateState::Restoring && world.memory.state != GateState::Restored
+            || memory.state == GateState::Reverted;
+        if is_new && !begins(world.memory.state) {
+            next.restores[usize::from(seen.template)] += 1;
+        }
+        assert!(next.restores.iter().all(|restores| *restores <= 1), "one restore per template: {next:?}");
+        if let Some(passed) = memory.overridden {
+            let is_kept = passed != seen.template || memory.wants() != Wants::Pause;
+            assert!(is_kept, "what a person let pass is not held: {next:?}");
+        }
+        next
+    }
+
+    fn write(&self, world: &mut World, write: Write) {
+        let cluster = &mut world.cluster;
+        let old = Old { template: cluster.template, paused: cluster.paused, generation: cluster.generation };
+        match write {
+            Write::Pause { generation } if generation == cluster.generation && cluster.paused == Paused::No => {
+                let pause = world.memory.pause;
+                assert!(pause.is_some() && !world.memory.reason.is_empty(), "a pause of ours has owner and reason");
+                cluster.paused = Paused::ByUs;
+                cluster.generation += 1;
+                world.old = Some(old);
+            }
+            Write::Resume { generation } if generation == cluster.generation && cluster.paused != Paused::No => {
+                assert_eq!(cluster.paused, Paused::ByUs, "only a pause of ours is ended");
+                cluster.paused = Paused::No;
+                cluster.generation += 1;
+                world.old = Some(old);
+            }
+            Write::Revert { generation, stable } if generation == cluster.generation => {
+                assert_ne!(cluster.paused, Paused::ByOther);
+                cluster.paused = Paused::No;
+                cluster.template = stable;
+                cluster.generation += 1;
+                world.old = Some(old);
+            }
+            Write::Scale { index, from, to } if cluster.sets[index] == from => {
+                cluster.sets[index].size = to;
+                world.has_scaled = true;
+            }
+            // A precondition failed.
+            _ => {}
+        }
+    }
+
+    /// Ready pods that no size asks to take away never fall below the floor because of a write of ours, or of the
+    /// controller's answer to it.
+    fn check_capacity(&self, before: &World, after: &World) {
+        let is_handing_back = before.memory.state == GateState::Restoring && before.cluster.paused == Paused::ByUs;
+        if let Some(base) = before.kept.filter(|_| is_handing_back) {
+            let least = before.cluster.floor(self.setting).min(base);
+            assert!(kept(&after.cluster) >= least, "capacity: {before:?}\n{after:?}");
+        }
+    }
+
+    fn chance(&mut self, world: &World, all: &mut Vec<(Who, &'static str, World)>) {
+        let mut push = |name: &'static str, change: &dyn Fn(&mut World)| {
+            let mut next = World { kept: None, ..*world };
+            change(&mut next);
+            all.push((Who::Chance, name, next));
+        };
+        for index in 0..VERSIONS {
+            let fails = index == 1 || index == 0 && self.setting.stable_fails;
+            if fails && world.cluster.sets[index].ready > 0 {
+                push("pod fails", &|next| {
+                    next.cluster.sets[index].ready -= 1;
+                    next.cluster.sets[index].failing += 1;
+                });
+            }
+        }
+        if world.crashes > 0 {
+            push("crash", &|next| {
+                next.kept = world.kept;
+                next.flight = None;
+                next.has_restarted = true;
+                next.crashes -= 1;
+            });
+        }
+        if let Some(old) = world.old.filter(|_| world.has_restarted && world.flight.is_none()) {
+            // A new process is served an old view of the Deployment, which speaks well of itself.
+            let mut seen = world.cluster;
+            (seen.template, seen.paused, seen.generation) = (old.template, old.paused, old.generation);
+            seen.observed = old.generation;
+            all.push((Who::Chance, "look at an old view", self.decided(&seen, world)));
+        }
+        if world.moves == 0 {
+            return;
+        }
+        let mut act = |name: &'static str, change: &dyn Fn(&mut World)| {
+            let mut next = World { kept: None, moves: world.moves - 1, ..*world };
+            change(&mut next);
+            let is_edit = (next.cluster.template, next.cluster.paused, next.cluster.replicas)
+                != (world.cluster.template, world.cluster.paused, world.cluster.replicas);
+            next.cluster.generation += u8::from(is_edit);
+            all.push((Who::Chance, name, next));
+        };
+        for template in 0..3 {
+            if template != world.cluster.template {
+                act("push", &|next| next.cluster.template = template);
+            }
+        }
+        match world.cluster.paused {
+            Paused::No => act("pause", &|next| next.cluster.paused = Paused::ByOther),
+            _ => act("resume", &|next| next.cluster.paused = Paused::No),
+        }
+        if world.cluster.replicas < self.setting.most_replicas {
+            act("scale up", &|next| next.cluster.replicas += 1);
+        }
+        if world.cluster.replicas > 0 {
+            act("scale down", &|next| next.cluster.replicas -= 1);
+            act("scale to zero", &|next| next.cluster.replicas = 0);
+        } else {
+            act("scale from zero", &|next| next.cluster.replicas = self.setting.replicas);
+        }
+        act("policy", &|next| next.policy_on = !next.policy_on);
+        if world.memory.record.is_some() {
+            for action in [Asked::Retry, Asked::Resume, Asked::Hold, Asked::Approve, Asked::Skip] {
+                act("request", &|next| {
+                    next.wish = Some(Wish { id: next.wishes, action, version: next.cluster.template });
+                    next.wishes += 1;
+                });
+            }
+        }
+    }
+
+    /// Nothing is left to do, and the state is one of those in which a rollout may end.
+    fn is_end(&mut self, world: &World) -> bool {
+        let state = world.memory.state;
+        let is_final = matches!(
+            state,
+            GateState::Stable
+                | GateState::Held
+                | GateState::Restored
+                | GateState::Reverted
+                | GateState::NotGated
+                | GateState::AwaitingApproval
+        );
+        let mut all = Vec::new();
+        self.nature(world, &mut all);
+        all.retain(|(who, _, next)| next != world && *who == Who::Nature);
+        let is_paused_rightly = match world.cluster.paused {
+            Paused::No => world.memory.wants() != Wants::Pause,
+            Paused::ByUs => world.memory.wants() == Wants::Pause && world.memory.pause.is_some(),
+            _ => world.memory.state == GateState::NotGated,
+        };
+        (is_final || self.is_native_stall(world)) && all.is_empty() && is_paused_rightly
+    }
+
+    /// The controller's own: one active ReplicaSet has the right size, but was scaled for another number of replicas.
+    /// The controller then takes every look for one at a scaling, finds nothing to scale, and never rolls (`sync.go`).
+    /// That can happen when replicas go down at the very moment of a first step without surge. It is no doing of ours.
+    fn is_native_stall(&self, world: &World) -> bool {
+        let mut active = world.cluster.sets.iter().filter(|set| set.size > 0);
+        let is_stalled =
+            active.next().is_some_and(|set| set.desired != world.cluster.replicas) && active.next().is_none();
+        is_stalled && !world.has_scaled && world.memory.state == GateState::Rolling
+    }
+}
+
+/// Ready pods that no size asks to take away.
+fn kept(cluster: &Cluster) -> u8 {
+    cluster.sets.iter().map(|set| set.ready.min(set.size)).sum()
+}
+
+struct Found {
+    states: usize,
+    ends: HashMap<(GateState, &'static str), usize>,
+    is_whole: bool,
+}
+
+fn explore(setting: &Setting, rollout: &Rollout, moves: u8, crashes: u8, most: usize) -> Found {
+    let mut explorer = Explorer { setting, rollout, looks: HashMap::new() };
+    let start = World {
+        cluster: Cluster::start(setting),
+        memory: Memory::start(),
+        flight: None,
+        kept: None,
+        old: None,
+        has_restarted: false,
+        policy_on: true,
+        wish: None,
+        moves,
+        crashes,
+        wishes: 0,
+        restores: [0; VERSIONS],
+        has_scaled: false,
+    };
+    // The bad version is pushed.
+    let mut first = start;
+    first.cluster.template = 1;
+    first.cluster.generation += 1;
+    let mut known: HashMap<World, u32> = HashMap::from([(first, 0)]);
+    let mut worlds = vec![first];
+    let mut from: Vec<(u32, &'static str)> = vec![(0, "start")];
+    let mut before: Vec<Vec<u32>> = vec![Vec::new()];
+    let mut ends: HashMap<(GateState, &'static str), usize> = HashMap::new();
+    let mut good = VecDeque::new();
+    let mut queue = VecDeque::from([0_u32]);
+    while let Some(index) = queue.pop_front() {
+        let world = worlds[index as usize];
+        assert!(world.cluster.generation < 60, "writes for ever: {}", path(&worlds, &from, index));
+        if explorer.is_end(&world) {
+            let number = ends.entry((world.memory.state, world.memory.reason)).or_default();
+            *number += 1;
+            if *number == 1 && std::env::var("SHOW_END").is_ok_and(|end| end == world.memory.reason) {
+                println!("{}", path(&worlds, &from, index));
+            }
+            good.push_back(index);
+        }
+        if worlds.len() >= most {
+            continue;
+        }
+        for (who, name, next) in explorer.next(&world) {
+            let id = *known.entry(next).or_insert_with(|| {
+                worlds.push(next);
+                from.push((index, name));
+                before.push(Vec::new());
+                let id = u32::try_from(worlds.len() - 1).unwrap();
+                queue.push_back(id);
+                id
+            });
+            if who == Who::Nature {
+                before[id as usize].push(index);
+            }
+        }
+    }
+    let is_whole = worlds.len() < most;
+    // No livelock: by nature alone, every state can still come to an end.
+    if is_whole {
+        let mut reaches = vec![false; worlds.len()];
+        for index in &good {
+            reaches[*index as usize] = true;
+        }
+        while let Some(index) = good.pop_front() {
+            for earlier in std::mem::take(&mut before[index as usize]) {
+                if !std::mem::replace(&mut reaches[earlier as usize], true) {
+                    good.push_back(earlier);
+                }
+            }
+        }
+        if let Some(stuck) = reaches.iter().position(|reaches| !reaches) {
+            panic!("{}: comes to no end:\n{}", setting.name, path(&worlds, &from, u32::try_from(stuck).unwrap()));
+        }
+    }
+    Found { states: worlds.len(), ends, is_whole }
+}
+
+/// How a state is reached, for people who read a failure.
+fn path(worlds: &[World], from: &[(u32, &'static str)], mut index: u32) -> String {
+    let mut lines = Vec::new();
+    while index != 0 {
+        let (earlier, name) = from[index as usize];
+        let world = &worlds[index as usize];
+        let sets: Vec<String> = world
+            .cluster
+            .sets
+            .iter()
+            .map(|set| format!("{}/{}:{}s{}r{}f", set.size, set.desired, set.starting, set.ready, set.failing))
+            .collect();
+        lines.push(format!(
+            "{name:24} t{} r{} {:?} g{}/{} {sets:?} | {:?}/{} pause {:?} {:?} flight {:?} on {} wish {:?}",
+            world.cluster.template,
+            world.cluster.replicas,
+            world.cluster.paused,
+            world.cluster.generation,
+            world.cluster.observed,
+            world.memory.state,
+            world.memory.reason,
+            world.memory.pause,
+            world.memory.record,
+            world.flight,
+            world.policy_on,
+            world.wish,
+        ));
+        index = earlier;
+    }
+    lines.reverse();
+    lines.join("\n")
+}
+
+fn policy(on_failure: OnFailure, steps: &[i32]) -> Rollout {
+    let step = |pods: &i32| Step { pods: IntOrString::Int(*pods), bake_seconds: 60, approval: Approval::Automatic };
+    Rollout {
+        min_ready_seconds: None,
+        on_failure,
+        steps: steps.iter().map(step).collect(),
+        tolerate: Tolerate::default(),
+        patience: Patience::default(),
+        bake_after_seconds: 120,
+        when_budget_spent: WhenBudgetSpent::Proceed,
+    }
+}
+
+const fn setting(name: &'static str, replicas: u8, surge: u8, unavailable: u8) -> Setting {
+    Setting { name, replicas, most_replicas: replicas + 1, surge, unavailable, history_limit: 10, stable_fails: false }
+}
+
+#[test]
+fn no_order_of_events_breaks_the_gate() {
+    use OnFailure::{Hold, Restore, Revert};
+    let begun = Instant::now();
+    let no_history = Setting { history_limit: 0, ..setting("2 replicas, 1/0, no history", 2, 1, 0) };
+    let broken = Setting { stable_fails: true, ..setting("2 replicas, 1/0, stable fails too", 2, 1, 0) };
+    let runs: &[(Setting, Rollout, u8, u8)] = &[
+        (setting("1 replica, 1/0", 1, 1, 0), policy(Restore, &[]), 1, 1),
+        (setting("2 replicas, 1/0", 2, 1, 0), policy(Restore, &[]), 0, 1),
+        (setting("2 replicas, 1/0", 2, 1, 0), policy(Restore, &[]), 1, 0),
+        (setting("2 replicas, 1/0, a step", 2, 1, 0), policy(Restore, &[1]), 0, 1),
+        (setting("2 replicas, 0/1", 2, 0, 1), policy(Restore, &[]), 1, 0),
+        (setting("4 replicas, 1/1", 4, 1, 1), policy(Restore, &[]), 0, 1),
+        (setting("5 replicas, 1/1", 5, 1, 1), policy(Restore, &[]), 0, 0),
+        (setting("3 replicas, 2/1, a step", 3, 2, 1), policy(Restore, &[1]), 0, 0),
+        (setting("1 replica, 1/0", 1, 1, 0), policy(Restore, &[]), 2, 0),
+        (setting("2 replicas, 1/0, hold", 2, 1, 0), policy(Hold, &[1]), 1, 0),
+        (setting("2 replicas, 1/0, revert", 2, 1, 0), policy(Revert, &[1]), 1, 0),
+        (no_history, policy(Restore, &[]), 0, 1),
+        (broken, policy(Restore, &[]), 0, 1),
+    ];
+    let mut all = 0;
+    for (setting, rollout, moves, crashes) in runs {
+        let now = Instant::now();
+        let found = explore(setting, rollout, *moves, *crashes, 1_000_000);
+        let mut ends: Vec<String> =
+            found.ends.iter().map(|((state, reason), number)| format!("{state:?}/{reason} {number}")).collect();
+        ends.sort();
+        println!(
+            "{:36} {:>8} states{} in {:.1?}, {moves} moves, {crashes} crashes; ends: {}",
+            setting.name,
+            found.states,
+            if found.is_whole { "" } else { " (not all)" },
+            now.elapsed(),
+            ends.join(", ")
+        );
+        all += found.states;
+    }
+    println!("{all} states in {:.1?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(600));
+}

@@ -1,0 +1,9 @@
+//! Claims about the gate.
+
+mod blaming;
+mod capacity;
+mod classes;
+mod explore;
+mod look;
+mod model;
+mod rows;
