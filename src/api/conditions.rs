@@ -1,5 +1,7 @@
 //! Condition types and the fixed set of reasons. Reasons are stable: alerts and scripts may depend on them.
 
+use std::borrow::Cow;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
@@ -73,7 +75,7 @@ pub struct Verdict {
     /// Whether it holds.
     pub status: ConditionStatus,
     /// One CamelCase word from a fixed set.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// One sentence for people; the same one goes to the log and the event.
     pub message: String,
 }
@@ -83,10 +85,10 @@ impl Verdict {
     pub fn new(
         type_: ConditionType,
         status: ConditionStatus,
-        reason: &'static str,
+        reason: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
     ) -> Self {
-        Self { type_, status, reason, message: message.into() }
+        Self { type_, status, reason: reason.into(), message: message.into() }
     }
 }
 
@@ -104,7 +106,7 @@ pub fn merge_conditions(stored: &[Condition], verdicts: &[Verdict], generation: 
             Condition {
                 type_: verdict.type_.as_str().into(),
                 status: verdict.status.as_str().into(),
-                reason: verdict.reason.into(),
+                reason: verdict.reason.clone().into_owned(),
                 message: verdict.message.chars().take(MESSAGE_LIMIT).collect(),
                 observed_generation: Some(generation),
                 last_transition_time: since.map_or(Time(now), |c| c.last_transition_time.clone()),

@@ -12,11 +12,13 @@ use super::watches::StoredHealth;
 use super::world::{DeploymentEntry, Key, World, parse_version};
 use super::writes::{Answer, CallError, Caller};
 use crate::api::conditions::ConditionType;
+use crate::api::gate::GateStatus;
 use crate::api::{FIELD_MANAGER, WorkloadHealthStatus};
 use crate::core::decide::{self, Action, Decision, Outcome, PendingCause};
 use crate::core::deployment::project;
 use crate::core::managers;
 use crate::core::plan::{Finding, Plan, Reason};
+use crate::core::rollout::Verdict;
 
 const JSON: &str = "application/json";
 const JSON_PATCH: &str = "application/json-patch+json";
@@ -49,9 +51,12 @@ impl CarryOut {
         if let Outcome::Pending { cause, .. } = decision.outcome {
             let known = gathered.health.as_ref();
             let said_compliant = known.is_some_and(is_compliant);
-            let told = !said_compliant
-                && known.is_some_and(|h| h.contention == status.contention && h.policy == status.policy);
-            if told || cause == PendingCause::Coalescing {
+            let same = |h: &WorkloadHealthStatus| {
+                h.contention == status.contention && h.policy == status.policy && h.gate == status.gate
+            };
+            let told = !said_compliant && known.is_some_and(same);
+            let gate_says_more = known.is_some_and(|h| h.gate != status.gate);
+            if told || cause == PendingCause::Coalescing && !gate_says_more {
                 return Ok(());
             }
         }
@@ -64,6 +69,38 @@ impl CarryOut {
         Ok(())
     }
 
+    /// Stores what the gate remembers before it acts, and tells of its transition.
+    pub(crate) async fn remember_gate(
+        &self,
+        key: &Key,
+        gathered: &Gathered,
+        status: Option<WorkloadHealthStatus>,
+        verdict: &Verdict,
+    ) -> Result<(), CallError> {
+        let status = status.or_else(|| gathered.health.clone()).unwrap_or_default();
+        let status = WorkloadHealthStatus { gate: Some(verdict.memory.clone()), ..status };
+        if gathered.health.as_ref() != Some(&status) {
+            let uid = self.health_uid(key, gathered).await?;
+            self.store_status(key, &uid, &status).await?;
+        }
+        self.tell_gate(key, gathered, verdict).await;
+        Ok(())
+    }
+
+    /// The log line and the event of a transition of the gate.
+    pub(crate) async fn tell_gate(&self, key: &Key, gathered: &Gathered, verdict: &Verdict) {
+        let Some(event) = verdict.event else { return };
+        let (state, reason) = (verdict.state(), verdict.reason());
+        tracing::info!(workload = %key, ?state, reason, "{}", verdict.sentence());
+        let event = Event {
+            warning: event.is_warning,
+            reason: event.reason,
+            action: "Gate",
+            note: verdict.sentence().to_owned(),
+        };
+        self.publisher.publish(regarding(key, gathered), &event).await;
+    }
+
     /// Writes a plan: dry run, memory of the originals, the Deployment, memory of what was done.
     pub(crate) async fn write(
         &self,
@@ -71,8 +108,9 @@ impl CarryOut {
         gathered: &Gathered,
         decision: &Decision,
         plan: &Plan,
+        gate: &GateStatus,
     ) -> Result<Carried, CallError> {
-        let observed = gathered.observed();
+        let observed = gathered.observed(gate);
         let patch = plan.patch();
         if plan.restarts_pods() {
             match self.patch_deployment(key, &patch, true).await {
@@ -154,7 +192,7 @@ impl CarryOut {
     }
 
     /// Takes the answer to our own write into the picture, so that nothing is decided on what was before it.
-    fn take_in(&self, key: &Key, gathered: &Gathered, object: &Value) {
+    pub(super) fn take_in(&self, key: &Key, gathered: &Gathered, object: &Value) {
         let version = parse_version(object.pointer("/metadata/resourceVersion").and_then(Value::as_str));
         let entry = DeploymentEntry { uid: gathered.deployment_uid.clone(), version, projection: project(object) };
         self.world.with(|picture| {
@@ -228,7 +266,7 @@ impl CarryOut {
     }
 }
 
-fn deployment_path(key: &Key) -> String {
+pub(super) fn deployment_path(key: &Key) -> String {
     format!("/apis/apps/v1/namespaces/{}/deployments/{}", key.namespace, key.name)
 }
 
@@ -240,15 +278,15 @@ fn post(uri: String) -> http::request::Builder {
     Request::post(uri).header(header::CONTENT_TYPE, JSON)
 }
 
-fn patch_request(uri: String) -> http::request::Builder {
+pub(super) fn patch_request(uri: String) -> http::request::Builder {
     Request::patch(uri).header(header::CONTENT_TYPE, JSON_PATCH)
 }
 
-fn request(builder: http::request::Builder, body: Vec<u8>) -> Result<Request<Vec<u8>>, CallError> {
+pub(super) fn request(builder: http::request::Builder, body: Vec<u8>) -> Result<Request<Vec<u8>>, CallError> {
     builder.body(body).map_err(|error| CallError::Transport(error.to_string()))
 }
 
-fn to_bytes(value: &impl Serialize) -> Result<Vec<u8>, CallError> {
+pub(super) fn to_bytes(value: &impl Serialize) -> Result<Vec<u8>, CallError> {
     serde_json::to_vec(value).map_err(|error| CallError::Transport(error.to_string()))
 }
 

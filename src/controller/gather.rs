@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::gate::GateView;
 use super::memory::Refusal;
 use super::world::{Key, Picture, PolicyEntry, parse_uid};
+use crate::api::gate::GateStatus;
 use crate::api::{Mode, WorkloadHealthStatus};
 use crate::core::decide::{Observed, PolicyView, RefusedPlan};
 use crate::core::deployment::Projection;
@@ -28,10 +30,11 @@ pub(crate) struct Gathered {
     pub(crate) unreadable: Option<String>,
     pub(crate) last_owner_leaves: bool,
     pub(crate) surroundings: Surroundings,
+    pub(crate) gate: GateView,
     pub(crate) slot_free: bool,
     pub(crate) refusal: Option<Refusal>,
     pub(crate) rival: Option<String>,
-    now: jiff::Timestamp,
+    pub(crate) now: jiff::Timestamp,
 }
 
 /// Gathers; `None` when there is no such Deployment.
@@ -72,6 +75,7 @@ pub(crate) fn gather(picture: &Picture, key: &Key) -> Option<Gathered> {
         unreadable,
         last_owner_leaves,
         surroundings: surroundings(picture, key, &object, &entry.uid),
+        gate: GateView::gather(picture, key, &entry.uid),
         slot_free: true,
         refusal: None,
         rival: None,
@@ -107,7 +111,7 @@ fn owner(
 }
 
 fn surroundings(picture: &Picture, key: &Key, object: &Value, uid: &str) -> Surroundings {
-    let longest_start_seconds = picture.longest_start(parse_uid(uid)).map(i64::from);
+    let longest_start_seconds = picture.longest_start(parse_uid(uid));
     let mut surroundings = Surroundings { longest_start_seconds, ..Surroundings::default() };
     for (kind, objects) in
         [("PodDisruptionBudget", &picture.budgets), ("HorizontalPodAutoscaler", &picture.autoscalers)]
@@ -124,7 +128,7 @@ fn surroundings(picture: &Picture, key: &Key, object: &Value, uid: &str) -> Surr
 
 impl Gathered {
     /// As a decision sees it.
-    pub(crate) fn observed(&self) -> Observed<'_> {
+    pub(crate) fn observed<'a>(&'a self, gate: &'a GateStatus) -> Observed<'a> {
         Observed {
             now: self.now,
             deployment: &self.deployment,
@@ -137,6 +141,7 @@ impl Gathered {
             slot_free: self.slot_free,
             refusal: self.refusal.as_ref().map(|r| RefusedPlan { hash: &r.plan, finding: &r.finding }),
             rival: self.rival.as_deref(),
+            gate,
         }
     }
 }

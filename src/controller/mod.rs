@@ -4,6 +4,7 @@ mod carry_out;
 mod clock;
 mod events;
 mod fence;
+mod gate;
 mod gather;
 mod http;
 mod lease;

@@ -16,6 +16,7 @@ use super::queue::WorkQueue;
 use super::world::{Key, Picture, PolicyEntry, World};
 use super::writes::{CallError, Caller};
 use crate::api::conditions::ConditionType;
+use crate::api::gate::GateState;
 use crate::api::{FIELD_MANAGER, FINALIZER, HealthPolicyStatus, Mode};
 use crate::core::backoff;
 use crate::core::policy_summary::{Owner, PolicyFacts, Selected, summarize};
@@ -146,7 +147,8 @@ fn need(picture: &Picture, key: &Key) -> Need {
             let is_of_this = health.owner == d.uid || health.owner.is_empty();
             is_of_this
                 && health.status.as_ref().map_or(true, |s| {
-                    !s.held_fields.is_empty() && s.policy.as_ref().is_some_and(|p| *p.uid == *object.uid)
+                    let paused = s.gate.as_ref().is_some_and(|gate| gate.paused_by_us.is_some());
+                    (paused || !s.held_fields.is_empty()) && s.policy.as_ref().is_some_and(|p| *p.uid == *object.uid)
                 })
         })
     });
@@ -188,7 +190,12 @@ fn status(picture: &Picture, key: &Key, policy: &PolicyEntry) -> Need {
         let health = picture.healths.get(name).filter(|h| h.owner == deployment.uid || h.owner.is_empty());
         if health.is_some_and(|h| h.status.is_err()) {
             // Nobody knows whose it is; every policy that selects it says so.
-            return Some(Selected { name: &name.name, owner: Owner::This, compliant: Some(MEMORY_INVALID) });
+            return Some(Selected {
+                name: &name.name,
+                owner: Owner::This,
+                gate: GateState::NotGated,
+                compliant: Some(MEMORY_INVALID),
+            });
         }
         let status = health.and_then(|h| h.status.as_deref().ok());
         let owner = status.and_then(|s| s.policy.as_ref());
@@ -200,6 +207,7 @@ fn status(picture: &Picture, key: &Key, policy: &PolicyEntry) -> Need {
                 Some(reference) => Owner::Other(&reference.name),
                 None => Owner::NotYet,
             },
+            gate: status.and_then(|s| s.gate.as_ref()).map_or(GateState::NotGated, |gate| gate.state),
             compliant: compliant.map(|c| (c.status.as_str(), c.reason.as_str(), c.message.as_str())),
         })
     });

@@ -48,7 +48,7 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
 
     let fence = Fence::closed();
     let caller = Caller::new(calling, fence.clone(), settings.call_timeout, metrics.clone());
-    let operator = Operator::new(&settings, caller.clone(), metrics.clone());
+    let operator = Operator::new(&settings, caller.clone(), metrics.clone(), readiness.clone());
     let mut tasks = JoinSet::new();
     operator.watch_all(&mut tasks, &watching, &settings, &readiness);
 
@@ -123,7 +123,7 @@ struct Operator {
 }
 
 impl Operator {
-    fn new(settings: &Settings, caller: Caller, metrics: Arc<Metrics>) -> Self {
+    fn new(settings: &Settings, caller: Caller, metrics: Arc<Metrics>, readiness: Readiness) -> Self {
         let world = Arc::new(World::default());
         let publisher = Publisher { caller: caller.clone(), instance: settings.identity.clone() };
         let workloads = Arc::new(Workloads {
@@ -132,6 +132,7 @@ impl Operator {
             memory: Arc::new(Memory::new(settings.max_concurrent_enforcements)),
             metrics: metrics.clone(),
             carry_out: CarryOut { caller: caller.clone(), publisher: publisher.clone(), world: world.clone() },
+            readiness,
         });
         let policies = Arc::new(Policies {
             world: world.clone(),

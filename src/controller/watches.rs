@@ -20,7 +20,7 @@ use super::metrics::Metrics;
 use super::policy_object::{PolicyObject, StoredPolicy};
 use super::readiness::Part;
 use super::slim::{SlimAutoscaler, SlimBudget, SlimDeployment, SlimPod, SlimReplicaSet};
-use super::world::{DeploymentEntry, HealthEntry, Key, Picture, PodEntry, PolicyEntry, Touched, World};
+use super::world::{DeploymentEntry, HealthEntry, Key, Picture, PolicyEntry, Touched, World};
 use super::world::{parse_uid, parse_version};
 use crate::api::WorkloadHealth;
 use crate::core::backoff::Backoff;
@@ -227,7 +227,8 @@ impl Watched for SlimDeployment {
             return Vec::new();
         }
         let summary = before.is_none_or(|b| b.projection.generation != self.projection.generation);
-        let uid = self.metadata.uid.unwrap_or_default().into();
+        let uid: Box<str> = self.metadata.uid.unwrap_or_default().into();
+        picture.deployment_keys.insert(parse_uid(&uid), key.clone());
         let namespace = key.namespace.clone();
         picture.deployments.insert(key.clone(), DeploymentEntry { uid, version, projection: self.projection });
         let mut touched = vec![Touched::Workload(key)];
@@ -239,7 +240,9 @@ impl Watched for SlimDeployment {
 
     fn remove(id: &Id, picture: &mut Picture) -> Vec<Touched> {
         let Id::Key(key) = id else { return Vec::new() };
-        picture.deployments.remove(key);
+        if let Some(gone) = picture.deployments.remove(key) {
+            picture.deployment_keys.remove(&parse_uid(&gone.uid));
+        }
         vec![Touched::Workload(key.clone()), Touched::Summaries(key.namespace.clone())]
     }
 
@@ -313,19 +316,25 @@ impl Watched for StoredHealth {
 }
 
 impl Watched for SlimReplicaSet {
+    const PAGE: u32 = 100;
+
     fn apply(self, picture: &mut Picture, _: Context) -> Vec<Touched> {
-        if let Some(owner) = self.metadata.owner_references.iter().flatten().find(|o| o.kind == "Deployment") {
-            let uid = parse_uid(self.metadata.uid.as_deref().unwrap_or_default());
-            picture.insert_replica_set(uid, parse_uid(&owner.uid));
+        let Some(owner) = self.owner else { return Vec::new() };
+        let uid = parse_uid(self.metadata.uid.as_deref().unwrap_or_default());
+        let version = parse_version(Some(&self.revision.resource_version));
+        let known = picture.replica_sets.get(&uid).map(|known| parse_version(Some(&known.revision.resource_version)));
+        if known.is_some_and(|known| known > version) {
+            return Vec::new();
         }
-        Vec::new()
+        picture.insert_replica_set(uid, parse_uid(&owner), self.revision);
+        picture.key_of_set(uid).map(Touched::Workload).into_iter().collect()
     }
 
     fn remove(id: &Id, picture: &mut Picture) -> Vec<Touched> {
-        if let Id::Uid(uid) = id {
-            picture.remove_replica_set(*uid);
-        }
-        Vec::new()
+        let Id::Uid(uid) = id else { return Vec::new() };
+        let key = picture.key_of_set(*uid);
+        picture.remove_replica_set(*uid);
+        key.map(Touched::Workload).into_iter().collect()
     }
 
     fn known(picture: &Picture) -> Vec<Id> {
@@ -335,19 +344,18 @@ impl Watched for SlimReplicaSet {
 
 impl Watched for SlimPod {
     fn apply(self, picture: &mut Picture, _: Context) -> Vec<Touched> {
-        let Some(owner) = self.metadata.owner_references.iter().flatten().find(|o| o.kind == "ReplicaSet") else {
+        if self.view.revision.is_empty() {
             return Vec::new();
-        };
-        let entry = PodEntry { owner: parse_uid(&owner.uid), start_seconds: self.start_seconds() };
-        picture.insert_pod(parse_uid(self.metadata.uid.as_deref().unwrap_or_default()), entry);
-        Vec::new()
+        }
+        let uid = parse_uid(&self.view.uid);
+        picture.insert_pod(uid, self.view).map(Touched::Workload).into_iter().collect()
     }
 
     fn remove(id: &Id, picture: &mut Picture) -> Vec<Touched> {
-        if let Id::Uid(uid) = id {
-            picture.remove_pod(*uid);
-        }
-        Vec::new()
+        let Id::Uid(uid) = id else { return Vec::new() };
+        let set = picture.pods.get(uid).map(|pod| parse_uid(&pod.revision));
+        picture.remove_pod(*uid);
+        set.and_then(|set| picture.key_of_set(set)).map(Touched::Workload).into_iter().collect()
     }
 
     fn known(picture: &Picture) -> Vec<Id> {

@@ -8,15 +8,18 @@ use futures::FutureExt;
 use tokio::time::Instant;
 
 use super::carry_out::{Carried, CarryOut};
+use super::gate;
 use super::gather::{Gathered, gather};
 use super::memory::Memory;
 use super::metrics::Metrics;
 use super::queue::WorkQueue;
+use super::readiness::Readiness;
 use super::world::{Key, World};
 use super::writes::CallError;
 use crate::core::backoff;
 use crate::core::decide::{self, Action, Decision};
 use crate::core::deployment::RolloutProgress;
+use crate::core::rollout;
 
 /// Looks at Deployments.
 pub(crate) struct Workloads {
@@ -25,7 +28,11 @@ pub(crate) struct Workloads {
     pub(crate) memory: Arc<Memory>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) carry_out: CarryOut,
+    pub(crate) readiness: Readiness,
 }
+
+/// Reason of a look at which the gate wrote.
+const GATE: &str = "Gate";
 
 /// Most decisions of one look: name a rival, leave out what the server drops, take in a refusal, then act.
 const MOST_DECISIONS: usize = 6;
@@ -93,13 +100,25 @@ impl Workloads {
         }
         gathered.slot_free = self.memory.slot_free(key);
         gathered.refusal = self.memory.refusal(key);
+        let verdict = gate::verdict(&gathered, self.is_fresh());
+        let memory = verdict.as_ref().map_or_else(|| gate::unchanged(&gathered), |verdict| verdict.memory.clone());
         for _ in 0..MOST_DECISIONS {
-            let observed = gathered.observed();
+            let observed = gathered.observed(&memory);
             let decision = decide::decide(&observed);
+            // The gate's write comes first: it stops what goes wrong, the plan's may start a rollout.
+            if let Some(verdict) = verdict.as_ref().filter(|verdict| verdict.action != rollout::Action::None) {
+                self.carry_out.remember_gate(key, &gathered, decision.status, verdict).await?;
+                self.carry_out.gate(key, &gathered, &verdict.action).await?;
+                return Ok((GATE, Some(Duration::ZERO)));
+            }
             match &decision.action {
                 Action::None => {
                     self.carry_out.remember(key, &gathered, &decision).await?;
-                    return Ok(self.settle(key, &gathered, &decision));
+                    let (reason, again) = self.settle(key, &gathered, &decision);
+                    let Some(verdict) = &verdict else { return Ok((reason, again)) };
+                    self.carry_out.tell_gate(key, &gathered, verdict).await;
+                    let look = verdict.look_again.and_then(|wait| Duration::try_from(wait).ok());
+                    return Ok((reason, again.into_iter().chain(look).min()));
                 }
                 Action::NameRival => {
                     gathered.rival = Some(self.carry_out.name_rival(key, &gathered).await?);
@@ -114,7 +133,7 @@ impl Workloads {
                         gathered.slot_free = false;
                         continue;
                     }
-                    match self.carry_out.write(key, &gathered, &decision, &plan).await {
+                    match self.carry_out.write(key, &gathered, &decision, &plan, &memory).await {
                         Ok(Carried::Written { after, generation }) => {
                             self.memory.write_landed(key, generation);
                             return Ok(self.settle(key, &gathered, &after));
@@ -143,6 +162,11 @@ impl Workloads {
         }
         tracing::error!(workload = %key, "a bug: no decision was reached");
         Ok(("Undecided", Some(backoff::PERMANENT.first)))
+    }
+
+    /// Whether the picture is complete and up to date and the lease is held: the gate acts on nothing less.
+    fn is_fresh(&self) -> bool {
+        self.readiness.check().is_ok() && self.carry_out.caller.may_write()
     }
 
     /// Ends a look: its reason, and when the next one is due.

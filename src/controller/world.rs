@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::policy_object::PolicyObject;
 use crate::api::{WorkloadHealthSpec, WorkloadHealthStatus};
 use crate::core::deployment::Projection;
+use crate::core::rollout::{PodView, Revision};
 
 /// Namespace and name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,7 +59,6 @@ pub(crate) struct HealthEntry {
     pub(crate) generation: i64,
     /// Uid of the Deployment that owns it; empty when the reference was removed.
     pub(crate) owner: Box<str>,
-    #[allow(dead_code)] // read by the rollout gate
     pub(crate) spec: WorkloadHealthSpec,
     /// `Err` when the stored status cannot be understood: then nothing is decided, for nothing may be lost.
     pub(crate) status: Result<Box<WorkloadHealthStatus>, String>,
@@ -71,10 +71,11 @@ pub(crate) struct PolicyEntry {
     pub(crate) coalesced_at: Timestamp,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PodEntry {
-    pub(crate) owner: u128,
-    pub(crate) start_seconds: Option<u32>,
+#[derive(Clone, Debug)]
+pub(crate) struct RevisionEntry {
+    /// Uid of the Deployment that controls it.
+    pub(crate) deployment: u128,
+    pub(crate) revision: Revision,
 }
 
 /// The picture. Take it with [`World::read`] and [`World::write`], for a short time and never across an `await`.
@@ -83,11 +84,12 @@ pub(crate) struct Picture {
     pub(crate) policies: BTreeMap<Key, PolicyEntry>,
     pub(crate) deployments: BTreeMap<Key, DeploymentEntry>,
     pub(crate) healths: HashMap<Key, HealthEntry>,
-    /// ReplicaSet uid -> Deployment uid.
-    pub(crate) replica_sets: HashMap<u128, u128>,
+    /// Deployment uid -> its key.
+    pub(crate) deployment_keys: HashMap<u128, Key>,
+    pub(crate) replica_sets: HashMap<u128, RevisionEntry>,
     /// ReplicaSets by the uid of their Deployment.
     pub(crate) replica_sets_of: HashMap<u128, HashSet<u128>>,
-    pub(crate) pods: HashMap<u128, PodEntry>,
+    pub(crate) pods: HashMap<u128, PodView>,
     /// Pods by the uid of their ReplicaSet.
     pub(crate) pods_of: HashMap<u128, HashSet<u128>>,
     pub(crate) budgets: BTreeMap<Key, Value>,
@@ -122,41 +124,64 @@ impl Picture {
         self.policies.range(from..).take_while(move |(key, _)| &*key.namespace == namespace)
     }
 
-    /// Takes in a pod.
-    pub(crate) fn insert_pod(&mut self, uid: u128, pod: PodEntry) {
+    /// Takes in a pod; answers with the Deployment that has to be looked at when it says something new.
+    pub(crate) fn insert_pod(&mut self, uid: u128, pod: PodView) -> Option<Key> {
+        let before = self.pods.get(&uid);
+        let pod = pod.following(before);
+        let is_new = before.is_none_or(|before| !before.says_the_same(&pod));
+        let set = parse_uid(&pod.revision);
         self.remove_pod(uid);
-        self.pods_of.entry(pod.owner).or_default().insert(uid);
+        self.pods_of.entry(set).or_default().insert(uid);
         self.pods.insert(uid, pod);
+        is_new.then(|| self.key_of_set(set)).flatten()
+    }
+
+    /// The Deployment that a ReplicaSet belongs to.
+    pub(crate) fn key_of_set(&self, set: u128) -> Option<Key> {
+        self.deployment_keys.get(&self.replica_sets.get(&set)?.deployment).cloned()
+    }
+
+    /// All revisions of a Deployment, and all of their pods.
+    pub(crate) fn revisions_of(&self, deployment: u128) -> (Vec<Revision>, Vec<PodView>) {
+        let Some(sets) = self.replica_sets_of.get(&deployment) else { return (Vec::new(), Vec::new()) };
+        let mut revisions: Vec<Revision> =
+            sets.iter().filter_map(|set| Some(self.replica_sets.get(set)?.revision.clone())).collect();
+        revisions.sort_by(|one, two| (&one.created, &one.name).cmp(&(&two.created, &two.name)));
+        let uids = sets.iter().filter_map(|set| self.pods_of.get(set)).flatten();
+        let mut pods: Vec<PodView> = uids.filter_map(|uid| self.pods.get(uid).cloned()).collect();
+        pods.sort_by(|one, two| one.name.cmp(&two.name));
+        (revisions, pods)
     }
 
     /// Takes out a pod.
     pub(crate) fn remove_pod(&mut self, uid: u128) {
         let Some(pod) = self.pods.remove(&uid) else { return };
-        if let Some(siblings) = self.pods_of.get_mut(&pod.owner) {
+        let set = parse_uid(&pod.revision);
+        if let Some(siblings) = self.pods_of.get_mut(&set) {
             siblings.remove(&uid);
             if siblings.is_empty() {
-                self.pods_of.remove(&pod.owner);
+                self.pods_of.remove(&set);
             }
         }
     }
 
     /// The longest start among the pods that a Deployment has now, in seconds.
-    pub(crate) fn longest_start(&self, deployment: u128) -> Option<u32> {
+    pub(crate) fn longest_start(&self, deployment: u128) -> Option<i64> {
         let sets = self.replica_sets_of.get(&deployment)?.iter();
         let pods = sets.filter_map(|set| self.pods_of.get(set)).flatten();
-        pods.filter_map(|uid| self.pods.get(uid)?.start_seconds).max()
+        pods.filter_map(|uid| self.pods.get(uid)?.start_seconds()).max()
     }
 
     /// Takes in a ReplicaSet.
-    pub(crate) fn insert_replica_set(&mut self, uid: u128, deployment: u128) {
+    pub(crate) fn insert_replica_set(&mut self, uid: u128, deployment: u128, revision: Revision) {
         self.remove_replica_set(uid);
-        self.replica_sets.insert(uid, deployment);
+        self.replica_sets.insert(uid, RevisionEntry { deployment, revision });
         self.replica_sets_of.entry(deployment).or_default().insert(uid);
     }
 
     /// Takes out a ReplicaSet.
     pub(crate) fn remove_replica_set(&mut self, uid: u128) {
-        let Some(deployment) = self.replica_sets.remove(&uid) else { return };
+        let Some(RevisionEntry { deployment, .. }) = self.replica_sets.remove(&uid) else { return };
         if let Some(siblings) = self.replica_sets_of.get_mut(&deployment) {
             siblings.remove(&uid);
             if siblings.is_empty() {

@@ -78,6 +78,11 @@ impl Caller {
         Self { client, fence, deadline, metrics }
     }
 
+    /// Whether the lease is held at this moment.
+    pub(crate) fn may_write(&self) -> bool {
+        self.fence.is_open()
+    }
+
     /// A read.
     pub(crate) async fn read(&self, request: Request<Vec<u8>>) -> Result<Answer, CallError> {
         self.send("read", request, self.deadline).await

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::rollout::Deployed;
 use super::{canonical, managers, ownership};
+use crate::api::gate::Version;
 use crate::api::{DEFAULT_CONTAINER_ANNOTATION, MARKER_ANNOTATION};
 
 /// What is kept of a Deployment.
@@ -23,6 +25,8 @@ pub struct Projection {
     pub generation: i64,
     /// Where its rollout stands.
     pub rollout: RolloutProgress,
+    /// What the rollout gate reads.
+    pub deployed: Deployed,
     /// Whether it is being deleted.
     pub deleting: bool,
 }
@@ -49,13 +53,15 @@ impl Projection {
 
 /// Reduces a Deployment. Total: anything that is missing is left out.
 pub fn project(raw: &Value) -> Projection {
+    let version = Version { template_hash: canonical::template_hash(raw), app_hash: canonical::app_hash(raw) };
     Projection {
         json: projected(raw).to_string().into_boxed_str(),
-        template_hash: canonical::template_hash(raw).into_boxed_str(),
-        app_hash: canonical::app_hash(raw).into_boxed_str(),
+        template_hash: version.template_hash.as_str().into(),
+        app_hash: version.app_hash.as_str().into(),
         labels: ownership::labels(raw),
         generation: raw.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0),
         rollout: rollout_progress(raw),
+        deployed: Deployed::with_version(raw, version),
         deleting: raw.pointer("/metadata/deletionTimestamp").is_some(),
     }
 }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::decide::NOT_IMPLEMENTED;
 use crate::api::conditions::{ConditionStatus, ConditionType, Verdict, merge_conditions};
+use crate::api::gate::GateState;
 use crate::api::policy_status::WorkloadCounts;
 use crate::api::{HealthPolicySpec, HealthPolicyStatus, Mode};
 
@@ -14,6 +15,8 @@ pub struct Selected<'a> {
     pub name: &'a str,
     /// The policy that owns it, by its WorkloadHealth: this one, another one, or none yet.
     pub owner: Owner<'a>,
+    /// State of its rollout gate.
+    pub gate: GateState,
     /// Its condition `Compliant`: status, reason, message.
     pub compliant: Option<(&'a str, &'a str, &'a str)>,
 }
@@ -58,7 +61,13 @@ pub fn summarize<'a>(facts: &PolicyFacts<'_>, selected: impl Iterator<Item = Sel
             }
             Owner::This => {
                 counts.governed = counts.governed.saturating_add(1);
-                counts.not_gated = counts.not_gated.saturating_add(1);
+                match one.gate {
+                    GateState::Held | GateState::Restoring | GateState::Restored => {
+                        counts.held = counts.held.saturating_add(1);
+                    }
+                    GateState::NotGated => counts.not_gated = counts.not_gated.saturating_add(1),
+                    _ => {}
+                }
                 match one.compliant {
                     Some(("True", ..)) => counts.compliant = counts.compliant.saturating_add(1),
                     Some((_, "Suspended" | "PolicyInvalid", _)) => {}
@@ -152,10 +161,10 @@ fn valid(
     // An audit and a suspension do what they say: they are ready as soon as they are understood.
     let is_ready = spec.mode != Mode::Enforce || enforced.status == ConditionStatus::True || counts.matched == 0;
     let ready_status = if is_ready { ConditionStatus::True } else { ConditionStatus::False };
-    let ready = Verdict::new(ConditionType::Ready, ready_status, enforced.reason, enforced.message.clone());
+    let ready = Verdict::new(ConditionType::Ready, ready_status, enforced.reason.clone(), enforced.message.clone());
     let mut verdicts = vec![accepted, enforced];
     if spec.rollout.is_some() {
-        verdicts.push(not_implemented(ConditionType::RolloutGated, "rollout", "rollouts are not gated"));
+        verdicts.push(gated(spec.mode, counts));
     }
     if spec.availability.is_some() {
         let what = "availability is not measured";
@@ -215,6 +224,22 @@ fn kept(reason: &str) -> &'static str {
     }
 }
 
+fn gated(mode: Mode, counts: &WorkloadCounts) -> Verdict {
+    let verdict = |status, reason: &'static str, message: String| {
+        Verdict::new(ConditionType::RolloutGated, status, reason, message)
+    };
+    let count = deployments(counts.governed);
+    match mode {
+        Mode::Audit => verdict(ConditionStatus::False, "Audit", "Audit only: no rollout is gated.".into()),
+        Mode::Suspended => verdict(ConditionStatus::False, "Suspended", "Suspended: no rollout is gated.".into()),
+        Mode::Enforce => {
+            let (held, not_gated) = (counts.held, counts.not_gated);
+            let message = format!("Rollouts of {count} are watched: {held} held or restored, {not_gated} not gated.");
+            verdict(ConditionStatus::True, "Gating", message)
+        }
+    }
+}
+
 fn not_implemented(type_: ConditionType, section: &str, consequence: &str) -> Verdict {
     let message =
         format!("spec.{section} is stored and validated, but this version does not act on it yet: {consequence}.");
@@ -249,7 +274,7 @@ mod tests {
     }
 
     fn one<'a>(name: &'a str, owner: Owner<'a>, compliant: Option<(&'a str, &'a str, &'a str)>) -> Selected<'a> {
-        Selected { name, owner, compliant }
+        Selected { name, owner, gate: GateState::Stable, compliant }
     }
 
     fn says(status: &HealthPolicyStatus, type_: &str) -> (String, String, String) {
@@ -299,9 +324,8 @@ mod tests {
     fn sections_that_nothing_acts_on_yet_say_so() {
         let spec = json!({"selector": {}, "mode": "Enforce", "rollout": {}, "availability": {"objective": "99.9"}});
         let status = summary(spec, &[one("a", Owner::This, FINE)]);
-        for type_ in ["RolloutGated", "AvailabilityMeasured"] {
-            assert_eq!(says(&status, type_).1, "NotImplemented");
-        }
+        assert_eq!(says(&status, "AvailabilityMeasured").1, "NotImplemented");
+        assert_eq!(says(&status, "RolloutGated").1, "Gating");
     }
 
     #[test]

@@ -34,7 +34,7 @@ fn the_documented_events_are_those_of_the_code() {
         Events are created on the Deployment or the HealthPolicy, one per change. Everything that an event says is also in the\n\
         status of the object; automation should read the status.\n\n| Reason | Type and meaning |\n|---|---|\n"
         .to_owned();
-    for (reason, meaning) in EVENT_REASONS {
+    for (reason, meaning) in EVENT_REASONS.iter().chain(gracekeeper::core::rollout::EVENTS) {
         writeln!(text, "| `{reason}` | {meaning} |").unwrap();
     }
     check("docs/reference/events.md", &text);

@@ -11,6 +11,7 @@ pub(crate) use self::status::NOT_IMPLEMENTED;
 use super::contention;
 use super::deployment::{Projection, RolloutProgress};
 use super::plan::{self, Finding, Plan, Surroundings};
+use crate::api::gate::GateStatus;
 use crate::api::workload_health::{Contention, HeldField, TemplateReference};
 use crate::api::{HealthPolicySpec, Mode, WorkloadHealthStatus};
 
@@ -54,6 +55,8 @@ pub struct Observed<'a> {
     pub refusal: Option<RefusedPlan<'a>>,
     /// Field manager of the writer that set our values back, once it was looked up.
     pub rival: Option<&'a str>,
+    /// What the rollout gate remembers after this look.
+    pub gate: &'a GateStatus,
 }
 
 /// A plan that the API server refused.
@@ -134,7 +137,7 @@ fn release(observed: &Observed<'_>, deployment: &Value) -> Decision {
         return Decision { action: Action::None, outcome: Outcome::NotGoverned, status: None, look_again: None };
     };
     let plan = plan::plan(&input(observed, deployment, None, &health.held_fields));
-    if plan.is_empty() {
+    if plan.is_empty() && observed.gate.paused_by_us.is_none() {
         return Decision { action: Action::Forget, outcome: Outcome::Released, status: None, look_again: None };
     }
     // A release may not wait for a rollout to settle: a policy on its way out must not hang on a broken Deployment.

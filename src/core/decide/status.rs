@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Observed, Outcome, PolicyView, contention, template_of};
 use crate::api::conditions::{ConditionStatus, ConditionType, Verdict, merge_conditions};
-use crate::api::gate::GateStatus;
+use crate::api::gate::{GateState, GateStatus};
 use crate::api::workload_health::{HeldField, LastWrite, PolicyReference};
 use crate::api::{Mode, WorkloadHealthStatus};
 use crate::core::deployment::Projection;
@@ -53,7 +53,8 @@ pub(super) fn releasing(
     let verdicts = verdicts(observed, outcome);
     let generation = observed.health_generation;
     let conditions = merge_conditions(&health.conditions, &verdicts, generation, observed.now);
-    WorkloadHealthStatus { observed_generation: Some(generation), conditions, ..health.clone() }
+    let gate = Some(observed.gate.clone());
+    WorkloadHealthStatus { observed_generation: Some(generation), conditions, gate, ..health.clone() }
 }
 
 /// The status with another ledger.
@@ -110,13 +111,22 @@ fn base(observed: &Observed<'_>, owner: PolicyView<'_>, outcome: &Outcome) -> Wo
         unsupported: before.unsupported,
         last_write: before.last_write,
         contention: before.contention,
-        gate: Some(GateStatus {
-            reason: NOT_IMPLEMENTED.into(),
-            message: "This version of the operator does not gate rollouts yet.".into(),
-            ..GateStatus::default()
-        }),
+        gate: Some(observed.gate.clone()),
         availability: None,
     }
+}
+
+/// What the state of the gate means for the condition `RolloutHealthy`.
+fn rollout_healthy(gate: &GateStatus) -> Verdict {
+    let status = match gate.state {
+        GateState::Stable | GateState::Rolling | GateState::Baking | GateState::AwaitingApproval => {
+            ConditionStatus::True
+        }
+        GateState::Held | GateState::Restoring | GateState::Restored | GateState::Reverted => ConditionStatus::False,
+        GateState::NotGated => ConditionStatus::Unknown,
+    };
+    let reason = if gate.reason.is_empty() { "NotGated".into() } else { gate.reason.clone() };
+    Verdict { type_: ConditionType::RolloutHealthy, status, reason: reason.into(), message: gate.message.clone() }
 }
 
 fn verdicts(observed: &Observed<'_>, outcome: &Outcome) -> Vec<Verdict> {
@@ -131,10 +141,13 @@ fn verdicts(observed: &Observed<'_>, outcome: &Outcome) -> Vec<Verdict> {
         let message = format!("{what} by this version of the operator.");
         Verdict::new(type_, ConditionStatus::Unknown, NOT_IMPLEMENTED, message)
     };
-    let ready = Verdict { type_: ConditionType::Ready, ..compliant.clone() };
+    let healthy = rollout_healthy(observed.gate);
+    // A version that is stopped is what people have to hear first.
+    let telling = if healthy.status == ConditionStatus::False { &healthy } else { &compliant };
+    let ready = Verdict { type_: ConditionType::Ready, ..telling.clone() };
     vec![
         compliant,
-        not_yet(ConditionType::RolloutHealthy, "Rollouts are not gated yet"),
+        healthy,
         not_yet(ConditionType::Available, "Availability is not measured yet"),
         not_yet(ConditionType::WithinBudget, "The error budget is not measured yet"),
         ready,

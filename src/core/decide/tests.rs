@@ -68,6 +68,7 @@ impl Scene {
             slot_free: self.slot_free,
             refusal: None,
             rival: self.rival,
+            gate: &GateStatus::default(),
         })
     }
 

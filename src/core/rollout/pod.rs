@@ -9,6 +9,10 @@ const MAX_MESSAGE: usize = 256;
 /// A pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodView {
+    /// Namespace.
+    pub namespace: Box<str>,
+    /// `metadata.resourceVersion`.
+    pub resource_version: Box<str>,
     /// Name.
     pub name: Box<str>,
     /// Uid.
@@ -129,6 +133,19 @@ impl PodView {
         self
     }
 
+    /// Whether it says nothing that the other one does not say: its bookkeeping version apart, it is equal.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let with_version_of = |pod: &Self| Self { resource_version: self.resource_version.clone(), ..pod.clone() };
+        *self == with_version_of(other)
+    }
+
+    /// Seconds from the start of its last container to ready, when it is ready and never restarted.
+    pub fn start_seconds(&self) -> Option<i64> {
+        let started = self.containers.iter().filter_map(|container| container.running_since).max()?;
+        let ready = self.ready_since.filter(|_| self.ready && self.restarts() == 0)?;
+        Some(ready.as_second() - started.as_second()).filter(|seconds| *seconds >= 0)
+    }
+
     /// Restarts of all containers.
     pub fn restarts(&self) -> u32 {
         self.containers.iter().fold(0, |sum, container| sum.saturating_add(container.restarts))
@@ -229,6 +246,8 @@ mod raw {
     #[derive(Default, Deserialize)]
     #[serde(default, rename_all = "camelCase")]
     struct Meta {
+        namespace: Box<str>,
+        resource_version: Box<str>,
         name: Box<str>,
         uid: Box<str>,
         creation_timestamp: Option<Timestamp>,
@@ -338,6 +357,8 @@ mod raw {
             let unready_gates = spec.readiness_gates.into_iter().map(|gate| gate.condition_type);
             let unschedulable = condition("PodScheduled").filter(|condition| &*condition.status == "False");
             Self {
+                namespace: metadata.namespace,
+                resource_version: metadata.resource_version,
                 name: metadata.name,
                 uid: metadata.uid,
                 revision: owner.next().map(|owner| owner.uid).unwrap_or_default(),
