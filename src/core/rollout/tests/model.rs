@@ -160,10 +160,14 @@ impl Cluster {
             let share = if to_add == 0 || to_add == added {
                 0
             } else {
+                let noted = set.desired + setting.surge;
+                let before = if noted > 0 { noted } else { self.sets.iter().map(|set| set.pods()).sum() };
                 let part = if self.replicas == 0 {
                     -i16::from(set.size)
+                } else if before == 0 {
+                    0
                 } else {
-                    let before = f64::from(set.desired + setting.surge);
+                    let before = f64::from(before);
                     let now = f64::from(i16::from(set.size) * i16::from(self.ceiling(setting))) / before;
                     now.round() as i16 - i16::from(set.size)
                 };
