@@ -13,5 +13,8 @@ fn the_gate_reference_is_up_to_date() {
         fs::write(&path, document()).unwrap();
     }
     let stored = fs::read_to_string(&path).unwrap_or_default();
-    assert!(stored == document(), "docs/reference/rollout-gate.md is out of date: run UPDATE=1 cargo test --test gate_doc");
+    assert!(
+        stored == document(),
+        "docs/reference/rollout-gate.md is out of date: run UPDATE=1 cargo test --test gate_doc"
+    );
 }

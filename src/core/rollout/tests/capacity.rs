@@ -53,7 +53,8 @@ fn fenceposts_are_those_of_the_controller() {
                 rolling.insert(name.into(), value.clone());
             }
         }
-        let raw = json!({"spec": {"replicas": replicas, "strategy": {"type": "RollingUpdate", "rollingUpdate": rolling}}});
+        let raw =
+            json!({"spec": {"replicas": replicas, "strategy": {"type": "RollingUpdate", "rollingUpdate": rolling}}});
         let have = Deployed::read(&raw);
         assert_eq!((have.max_surge, have.max_unavailable), want, "{replicas} {surge} {unavailable}");
         assert_eq!(have.floor(), u32::try_from(replicas).unwrap() - want.1);
@@ -112,7 +113,11 @@ fn the_measured_example_is_handed_back_in_strides() {
         match next(&deployment, &revisions, "old") {
             Step::Write(Stride { index, to }) => {
                 let (was_stable, was_candidate) = (stable, candidate);
-                if index == 0 { stable = to } else { candidate = to };
+                if index == 0 {
+                    stable = to
+                } else {
+                    candidate = to
+                };
                 let lost = was_candidate - candidate;
                 assert!(lost <= 3 + 1 && stable - was_stable <= 3, "a stride is at most surge + unavailable");
                 assert!(was_stable + ready - lost.saturating_sub(was_candidate - ready) >= 9, "ready pods stay");

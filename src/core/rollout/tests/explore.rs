@@ -1,7 +1,7 @@
 //! Every reachable state of the gate in a small world, with crashes after every write, old views, and other actors.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -49,6 +49,9 @@ enum Who {
     /// A pod that fails, a crash of the operator, a person, GitOps, an autoscaler: may or may not happen.
     Chance,
 }
+
+/// Reason of an end whose first path is printed; for people who ask how it comes to that.
+const SHOW_END: Option<&str> = None;
 
 /// Who may act besides nature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -345,7 +348,7 @@ fn explore(setting: &Setting, rollout: &Rollout, actors: &[Actor], moves: u8, cr
         if explorer.is_end(&world) {
             let number = ends.entry((world.memory.state, world.memory.reason)).or_default();
             *number += 1;
-            if *number == 1 && std::env::var("SHOW_END").is_ok_and(|end| end == world.memory.reason) {
+            if *number == 1 && SHOW_END == Some(world.memory.reason) {
                 println!("{}", path(&worlds, &from, index));
             }
             good.push_back(index);
@@ -438,48 +441,61 @@ const fn setting(name: &'static str, replicas: u8, surge: u8, unavailable: u8) -
     Setting { name, replicas, most_replicas: replicas + 1, surge, unavailable, history_limit: 10, stable_fails: false }
 }
 
-#[test]
-fn no_order_of_events_breaks_the_gate() {
-    use OnFailure::{Hold, Restore, Revert};
+type Run = (Setting, Rollout, &'static [Actor], u8, u8);
+
+/// Explores all of these, to the last state.
+fn explore_all(runs: &[Run]) {
     let begun = Instant::now();
-    let no_history = Setting { history_limit: 0, ..setting("2 replicas, 1/0, no history", 2, 1, 0) };
-    let broken = Setting { stable_fails: true, ..setting("2 replicas, 1/0, stable fails too", 2, 1, 0) };
-    let bake = &[1];
-    let runs: &[(Setting, Rollout, &[Actor], u8, u8)] = &[
-        (setting("1 replica, 1/0", 1, 1, 0), policy(Restore, &[]), ALL, 1, 1),
-        (setting("1 replica, 1/0", 1, 1, 0), policy(Restore, &[]), &[Git, Policy], 2, 0),
-        (setting("1 replica, 1/0", 1, 1, 0), policy(Restore, &[]), &[Person], 2, 0),
-        (setting("1 replica, 1/0", 1, 1, 0), policy(Restore, &[]), &[Scaler], 2, 0),
-        (setting("2 replicas, 1/0", 2, 1, 0), policy(Restore, &[]), ALL, 0, 2),
-        (setting("2 replicas, 1/0", 2, 1, 0), policy(Restore, &[]), ALL, 1, 0),
-        (setting("2 replicas, 1/0, a step", 2, 1, 0), policy(Restore, bake), ALL, 0, 1),
-        (setting("2 replicas, 0/1", 2, 0, 1), policy(Restore, &[]), ALL, 1, 0),
-        (setting("2 replicas, 0/1", 2, 0, 1), policy(Restore, &[]), &[Scaler], 2, 0),
-        (setting("4 replicas, 1/1", 4, 1, 1), policy(Restore, &[]), ALL, 0, 1),
-        (setting("5 replicas, 1/1", 5, 1, 1), policy(Restore, &[]), ALL, 0, 1),
-        (setting("3 replicas, 2/1, a step", 3, 2, 1), policy(Restore, bake), ALL, 0, 1),
-        (setting("2 replicas, 1/0, hold", 2, 1, 0), policy(Hold, bake), ALL, 1, 0),
-        (setting("2 replicas, 1/0, revert", 2, 1, 0), policy(Revert, bake), ALL, 1, 0),
-        (no_history, policy(Restore, &[]), ALL, 0, 1),
-        (broken, policy(Restore, &[]), ALL, 0, 1),
-    ];
     let mut all = 0;
     for (setting, rollout, actors, moves, crashes) in runs {
         let now = Instant::now();
         let found = explore(setting, rollout, actors, *moves, *crashes);
+        assert!(found.is_whole, "{}: more states than were looked at", setting.name);
         let mut ends: Vec<String> =
             found.ends.iter().map(|((state, reason), number)| format!("{state:?}/{reason} {number}")).collect();
         ends.sort();
         println!(
-            "{:36} {:>8} states{} in {:.1?}, {moves} moves of {actors:?}, {crashes} crashes; ends: {}",
+            "{:34} {:>8} states in {:.1?}, {moves} moves of {actors:?}, {crashes} crashes; ends: {}",
             setting.name,
             found.states,
-            if found.is_whole { "" } else { " (not all)" },
             now.elapsed(),
             ends.join(", ")
         );
         all += found.states;
     }
     println!("{all} states in {:.1?}", begun.elapsed());
-    assert!(begun.elapsed() < Duration::from_secs(600));
+}
+
+// Two tests, so that they run side by side.
+
+#[test]
+fn no_order_of_events_breaks_the_gate_when_all_may_act() {
+    use OnFailure::{Hold, Restore, Revert};
+    explore_all(&[
+        (setting("2 replicas, 1/0", 2, 1, 0), policy(Restore, &[]), ALL, 1, 0),
+        (setting("1 replica, 1/0", 1, 1, 0), policy(Restore, &[]), ALL, 1, 1),
+        (setting("2 replicas, 0/1", 2, 0, 1), policy(Restore, &[]), ALL, 1, 0),
+        (setting("2 replicas, 1/0, hold", 2, 1, 0), policy(Hold, &[1]), ALL, 1, 0),
+        (setting("2 replicas, 1/0, revert", 2, 1, 0), policy(Revert, &[1]), ALL, 1, 0),
+    ]);
+}
+
+#[test]
+fn no_order_of_events_breaks_the_gate_when_some_act_twice_or_it_crashes() {
+    use OnFailure::Restore;
+    let no_history = Setting { history_limit: 0, ..setting("2 replicas, 1/0, no history", 2, 1, 0) };
+    let broken = Setting { stable_fails: true, ..setting("2 replicas, 1/0, stable fails too", 2, 1, 0) };
+    explore_all(&[
+        (setting("1 replica, 1/0", 1, 1, 0), policy(Restore, &[]), &[Git, Policy], 2, 1),
+        (setting("1 replica, 1/0", 1, 1, 0), policy(Restore, &[]), &[Person], 2, 1),
+        (setting("1 replica, 1/0", 1, 1, 0), policy(Restore, &[]), &[Scaler], 2, 0),
+        (setting("2 replicas, 0/1", 2, 0, 1), policy(Restore, &[]), &[Scaler], 1, 1),
+        (setting("2 replicas, 1/0", 2, 1, 0), policy(Restore, &[]), ALL, 0, 2),
+        (setting("2 replicas, 1/0, a step", 2, 1, 0), policy(Restore, &[1]), ALL, 0, 1),
+        (setting("3 replicas, 2/1, a step", 3, 2, 1), policy(Restore, &[1]), ALL, 0, 1),
+        (setting("4 replicas, 1/1", 4, 1, 1), policy(Restore, &[]), ALL, 0, 1),
+        (setting("5 replicas, 1/1", 5, 1, 1), policy(Restore, &[]), ALL, 0, 1),
+        (no_history, policy(Restore, &[]), ALL, 0, 1),
+        (broken, policy(Restore, &[]), ALL, 0, 1),
+    ]);
 }
