@@ -31,7 +31,7 @@ pub fn document() -> String {
             "| {} | {:?} | {} | {} | {:?} | {} |",
             from(row),
             row.guard,
-            row.to.map_or("stays".into(), |to| format!("{to:?}")),
+            row.to.map_or_else(|| "stays".into(), |to| format!("{to:?}")),
             row.reason,
             row.effect,
             row.sentence

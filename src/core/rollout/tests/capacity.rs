@@ -113,11 +113,7 @@ fn the_measured_example_is_handed_back_in_strides() {
         match next(&deployment, &revisions, "old") {
             Step::Write(Stride { index, to }) => {
                 let (was_stable, was_candidate) = (stable, candidate);
-                if index == 0 {
-                    stable = to
-                } else {
-                    candidate = to
-                };
+                *(if index == 0 { &mut stable } else { &mut candidate }) = to;
                 let lost = was_candidate - candidate;
                 assert!(lost <= 3 + 1 && stable - was_stable <= 3, "a stride is at most surge + unavailable");
                 assert!(was_stable + ready - lost.saturating_sub(was_candidate - ready) >= 9, "ready pods stay");

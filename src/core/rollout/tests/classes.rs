@@ -1,4 +1,5 @@
 //! Claims about evidence, on pods as the API server sends them.
+#![allow(clippy::needless_pass_by_value)] // JSON literals read better as values
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};

@@ -67,11 +67,14 @@ use Actor::{Git, Person, Policy, Scaler};
 /// All of them.
 const ALL: &[Actor] = &[Git, Scaler, Person, Policy];
 
+/// What the gate makes of what it sees, worked out once.
+type Looks = HashMap<(Cluster, Memory, bool, Option<Wish>), (Memory, Option<Write>)>;
+
 struct Explorer<'a> {
     setting: &'a Setting,
     actors: &'a [Actor],
     rollout: &'a Rollout,
-    looks: HashMap<(Cluster, Memory, bool, Option<Wish>), (Memory, Option<Write>)>,
+    looks: Looks,
 }
 
 impl Explorer<'_> {
@@ -123,7 +126,7 @@ impl Explorer<'_> {
             Some(write) => {
                 let mut next = *world;
                 next.flight = None;
-                self.write(&mut next, write);
+                Self::write(&mut next, write);
                 self.check_capacity(world, &next);
                 all.push((Who::Nature, "write", next));
             }
@@ -152,7 +155,7 @@ impl Explorer<'_> {
         next
     }
 
-    fn write(&self, world: &mut World, write: Write) {
+    fn write(world: &mut World, write: Write) {
         let cluster = &mut world.cluster;
         let old = Old { template: cluster.template, paused: cluster.paused, generation: cluster.generation };
         match write {
@@ -288,13 +291,13 @@ impl Explorer<'_> {
             Paused::ByUs => world.memory.wants() == Wants::Pause && world.memory.pause.is_some(),
             _ => world.memory.state == GateState::NotGated,
         };
-        (is_final || self.is_native_stall(world)) && all.is_empty() && is_paused_rightly
+        (is_final || Self::is_native_stall(world)) && all.is_empty() && is_paused_rightly
     }
 
     /// The controller's own: one active ReplicaSet has the right size, but was scaled for another number of replicas.
     /// The controller then takes every look for one at a scaling, finds nothing to scale, and never rolls (`sync.go`).
     /// That can happen when replicas go down at the very moment of a first step without surge. It is no doing of ours.
-    fn is_native_stall(&self, world: &World) -> bool {
+    fn is_native_stall(world: &World) -> bool {
         let mut active = world.cluster.sets.iter().filter(|set| set.size > 0);
         let is_stalled =
             active.next().is_some_and(|set| set.desired != world.cluster.replicas) && active.next().is_none();

@@ -82,9 +82,8 @@ fn a_stop_wants_a_pause_and_nothing_else_does() {
     for row in TABLE {
         let Some(to) = row.to else { continue };
         let want = match to {
-            Held | Restoring | Restored | AwaitingApproval => Wants::Pause,
             Baking if row.reason == AFTER_COMPLETION => Wants::Flow,
-            Baking => Wants::Pause,
+            Held | Restoring | Restored | AwaitingApproval | Baking => Wants::Pause,
             Reverted if row.reason == REVERTING => Wants::Any,
             Stable | Rolling | NotGated | Reverted => Wants::Flow,
         };
