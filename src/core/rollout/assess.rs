@@ -70,9 +70,7 @@ pub(super) fn assess(material: &Material<'_>) -> Assessment {
         result.look_again = sooner(result.look_again, wait);
         if let Some(evidence) = evidence {
             if evidence.is_restart {
-                let coming =
-                    pod.containers.iter().filter(|container| container.terminated.is_some() && !container.init);
-                let coming = u32::try_from(coming.count()).unwrap_or(u32::MAX);
+                let coming = count(pod.containers.iter().filter(|container| container.is_to_restart()).count());
                 restarts = restarts.saturating_add(pod.restarts()).saturating_add(coming);
             }
             found.entry(evidence.class).or_default().push((&pod.name, evidence));

@@ -31,7 +31,7 @@ pub fn document() -> String {
             "| {} | {:?} | {} | {} | {:?} | {} |",
             from(row),
             row.guard,
-            row.to.map_or("stays".into(), |to| format!("{to:?}")),
+            row.to.map_or_else(|| "stays".into(), |to| format!("{to:?}")),
             row.reason,
             row.effect,
             row.sentence
@@ -49,4 +49,56 @@ fn from(row: &Row) -> String {
     }
 }
 
-const HEAD: &str = "# The rollout gate\n\n<!-- Generated from src/core/rollout/table.rs; do not edit. -->\n\n";
+const HEAD: &str = "# The rollout gate
+
+<!-- Generated from src/core/rollout/table.rs by `UPDATE=1 cargo test --test gate_doc`; do not edit. -->
+
+What the gate does with a new version of a Deployment. StatefulSets and DaemonSets are not gated.
+
+One look makes at most one transition and at most one write. What it intends is stored in `status.gate` of the
+WorkloadHealth before it writes; each write has preconditions (uid, generation or resource version); so a crash between any
+two writes ends in the same place. Nothing is decided on a view that is known to be old: `observedGeneration` behind, a
+watch that has not shown our last write, no lease, or a generation older than that of our pause.
+
+## Evidence
+
+| Class | When |
+|---|---|
+| ImagePull | `ImagePullBackOff` and definite answers of the registry at once; other `ErrImagePull` after `patience.pullSeconds` |
+| Config | `CreateContainerConfigError`, `CreateContainerError`, `RunContainerError`, failed hooks, at once |
+| Crash | a container ended with an error (init containers and sidecars too), or the pod failed |
+| OOMKilled | the kernel killed a container for its memory |
+| LivenessKilled | exit 137 or 143, a liveness probe exists, and the container had been past its start |
+| StartupFailed | exit 137 or 143, never ready, and it ran for at least the budget of its startup probe |
+| NotReadyInTime | not ready after `patience.startSeconds`, from the start of the last container |
+| ReadyFlapping | lost its readiness twice, or once for 30 s, without a restart |
+| RestartedAfterReady | a container restarted after the pod had been ready |
+| Unschedulable | no node after `patience.scheduleSeconds` |
+| Rejected | the API server refuses the pods (`ReplicaFailure`) |
+| ReadinessGatePending | containers are ready, a readiness gate is not, after `patience.startSeconds`; the gates are named |
+
+`patience.startSeconds: 0` is derived from the probes: startup budget (or else that of the liveness probe) + readiness + 10 s,
+at least 60 s; 300 s when no probe bounds a start. Pods that are deleted, evicted, preempted, or on a lost node say nothing.
+Events are not read, so some kills cannot be told apart: a signal of a probe, of the node, or of somebody in the pod; and a
+program that ends with a code of its own on SIGTERM counts as Crash or RestartedAfterReady. Restarts count as evidence only
+beyond `tolerate.restarts`, failed pods beyond `tolerate.failedPods`.
+
+## Blame
+
+Pods of the new and of the stable version are compared in the same window. From 5 pods on each side: Fisher's exact test,
+one-sided, 5 %. Significant: Release. Not significant: Environment if stable pods show the same failure, else Unknown (a lone
+bad pod). Below 5 pods the shares are compared: no stable pod fails: Release; stable pods fail as often or more: Environment;
+both fail, the new ones more: Unknown. Waiting for nodes, quota or readiness gates is Unknown as long as no stable pod waits
+too. Environment and Unknown hold, and never take capacity back; such a hold ends by itself after 30 s without evidence.
+
+## Limits of handing back
+
+- With one pod of slack (`maxSurge` + `maxUnavailable` = 1) and the new version one pod larger, the Deployment controller
+  undoes every single change. The gate then tries to swap both sizes by two quick writes, at most 5 times, and otherwise
+  holds (`RestoreBlocked`). Two pods of slack avoid that.
+- A version that is whole and all available is saturated: the controller empties the others even while paused (`Regressed`).
+- With `revisionHistoryLimit: 0` the stable ReplicaSet is gone after completion (`NoStableRevision`).
+
+## States
+
+";

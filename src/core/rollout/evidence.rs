@@ -138,7 +138,7 @@ fn of_container(pod: &PodView, container: &ContainerView, measure: &Measure<'_>)
         }
     }
     // A container that ended badly and is about to be started again; an init container that ended well has done its work.
-    if let Some(ended) = container.terminated.as_ref().filter(|ended| ended.exit != 0 || !container.init) {
+    if let Some(ended) = container.terminated.as_ref().filter(|_| container.is_to_restart()) {
         return found(class_of_end(pod, container, ended, measure.start), describe(container, ended));
     }
     let ended = container.last.as_ref().filter(|_| container.restarts > 0)?;

@@ -19,6 +19,7 @@ pub mod sizes;
 pub mod table;
 #[cfg(test)]
 mod tests;
+mod transition;
 mod wording;
 
 pub use facts::{Deployed, Paused, Revision};

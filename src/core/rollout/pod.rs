@@ -119,6 +119,14 @@ pub struct Terminated {
     pub finished: Option<Timestamp>,
 }
 
+impl ContainerView {
+    /// Whether it ended and will be started again: a restart that its count does not show yet.
+    pub fn is_to_restart(&self) -> bool {
+        let is_in_back_off = self.waiting.as_ref().is_some_and(|waiting| &*waiting.reason == "CrashLoopBackOff");
+        is_in_back_off || self.terminated.as_ref().is_some_and(|ended| !self.init || ended.exit != 0)
+    }
+}
+
 impl PodView {
     /// This pod, with what was seen of it before.
     #[must_use]

@@ -40,7 +40,8 @@ pub enum Step {
 
 /// Chooses the next write.
 pub fn next(deployment: &Deployed, revisions: &[Revision], stable: &str) -> Step {
-    let wanted = Wanted { replicas: deployment.replicas, ceiling: deployment.ceiling() };
+    let pods = revisions.iter().fold(0, |sum: u32, revision| sum.saturating_add(revision.pods));
+    let wanted = Wanted { replicas: deployment.replicas, ceiling: deployment.ceiling(), pods };
     let sizes: Vec<Size<'_>> = revisions.iter().map(|revision| size(deployment, revision)).collect();
     let Some(home) = revisions.iter().position(|revision| *revision.uid == *stable) else { return Step::Blocked };
     let others: u32 = others(&sizes, home);

@@ -35,6 +35,8 @@ pub struct Wanted {
     pub replicas: u32,
     /// `replicas + maxSurge`; 0 when no replicas are wanted.
     pub ceiling: u32,
+    /// `status.replicas`: what the controller takes for the ceiling of before where a ReplicaSet does not say it.
+    pub pods: u32,
 }
 
 /// Whether the ReplicaSet of the template is as large as wanted, and all available.
@@ -97,9 +99,9 @@ fn in_proportion(mut active: Vec<(usize, &Size<'_>)>, wanted: Wanted) -> Vec<(us
             (0, _) => 0,
             (_, 0) => (-replicas).max(rest),
             _ => {
-                let before = size.most.filter(|most| *most > 0).map_or(ceiling, i64::from);
+                let before = i64::from(size.most.filter(|most| *most > 0).unwrap_or(wanted.pods));
                 // Rounded half up, as the controller does.
-                let part = (2 * replicas * ceiling + before) / (2 * before) - replicas;
+                let part = (2 * replicas * ceiling + before).checked_div(2 * before).map_or(0, |size| size - replicas);
                 if to_add > 0 { part.min(rest) } else { part.max(rest) }
             }
         };

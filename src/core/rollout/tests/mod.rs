@@ -7,3 +7,4 @@ mod explore;
 mod look;
 mod model;
 mod rows;
+mod story;

@@ -40,6 +40,12 @@ impl Set {
     }
 }
 
+/// `RoundToInt32`.
+#[allow(clippy::cast_possible_truncation)] // a few pods
+fn round(size: f64) -> i16 {
+    size.round() as i16
+}
+
 /// The cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Cluster {
@@ -82,7 +88,7 @@ impl Cluster {
         self.replicas.saturating_sub(setting.unavailable)
     }
 
-    fn new(&self) -> usize {
+    fn current(&self) -> usize {
         usize::from(self.template)
     }
 
@@ -108,13 +114,13 @@ impl Cluster {
 
     /// `sync` and `scale`.
     fn sync(&mut self, setting: &Setting) {
-        let has_new = self.sets[self.new()].exists;
+        let has_new = self.sets[self.current()].exists;
         let active = self.active();
         match active.as_slice() {
             [] => {
                 let newest =
                     (0..VERSIONS).filter(|index| self.sets[*index].exists).max_by_key(|index| self.sets[*index].born);
-                if let Some(index) = if has_new { Some(self.new()) } else { newest }
+                if let Some(index) = if has_new { Some(self.current()) } else { newest }
                     && self.sets[index].size != self.replicas
                 {
                     self.scale(index, self.replicas);
@@ -127,7 +133,7 @@ impl Cluster {
             }
             _ if has_new && self.is_saturated() => {
                 for index in active {
-                    if index != self.new() {
+                    if index != self.current() {
                         self.scale(index, 0);
                     }
                 }
@@ -140,7 +146,7 @@ impl Cluster {
     }
 
     fn is_saturated(&self) -> bool {
-        let set = self.sets[self.new()];
+        let set = self.sets[self.current()];
         set.size == self.replicas && set.desired == self.replicas && set.ready == self.replicas
     }
 
@@ -160,12 +166,16 @@ impl Cluster {
             let share = if to_add == 0 || to_add == added {
                 0
             } else {
+                let noted = set.desired + setting.surge;
+                let before = if noted > 0 { noted } else { self.sets.iter().map(|set| set.pods()).sum() };
                 let part = if self.replicas == 0 {
                     -i16::from(set.size)
+                } else if before == 0 {
+                    0
                 } else {
-                    let before = f64::from(set.desired + setting.surge);
+                    let before = f64::from(before);
                     let now = f64::from(i16::from(set.size) * i16::from(self.ceiling(setting))) / before;
-                    now.round() as i16 - i16::from(set.size)
+                    round(now) - i16::from(set.size)
                 };
                 if to_add > 0 { part.min(to_add - added) } else { part.max(to_add - added) }
             };
@@ -180,7 +190,7 @@ impl Cluster {
 
     /// `rolloutRolling`.
     fn roll(&mut self, setting: &Setting) {
-        let new = self.new();
+        let new = self.current();
         if !self.sets[new].exists {
             let born = self.sets.iter().filter(|set| set.exists).map(|set| set.born + 1).max().unwrap_or(0);
             self.sets[new] = Set { exists: true, born, ..Set::default() };
@@ -202,7 +212,7 @@ impl Cluster {
     }
 
     fn new_size(&self, setting: &Setting) -> u8 {
-        let size = self.sets[self.new()].size;
+        let size = self.sets[self.current()].size;
         if size >= self.replicas {
             return self.replicas;
         }
@@ -211,7 +221,7 @@ impl Cluster {
     }
 
     fn scale_down_old(&mut self, setting: &Setting) {
-        let new = self.new();
+        let new = self.current();
         let mut old: Vec<usize> = self.active().into_iter().filter(|index| *index != new).collect();
         old.sort_by_key(|index| self.sets[*index].born);
         if old.is_empty() {
@@ -247,7 +257,7 @@ impl Cluster {
 
     /// `cleanupDeployment`: oldest first, only empty ones.
     fn clean_up(&mut self, setting: &Setting) {
-        let new = self.new();
+        let new = self.current();
         let mut old: Vec<usize> = (0..VERSIONS).filter(|index| self.sets[*index].exists && *index != new).collect();
         old.sort_by_key(|index| self.sets[*index].born);
         let surplus = old.len().saturating_sub(usize::from(setting.history_limit));
