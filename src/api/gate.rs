@@ -38,6 +38,21 @@ pub enum GateState {
     NotGated,
 }
 
+impl GateState {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Stable,
+        Self::Rolling,
+        Self::Baking,
+        Self::AwaitingApproval,
+        Self::Held,
+        Self::Restoring,
+        Self::Restored,
+        Self::Reverted,
+        Self::NotGated,
+    ];
+}
+
 /// What speaks against a pod.
 #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum EvidenceClass {

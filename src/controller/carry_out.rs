@@ -62,7 +62,13 @@ impl CarryOut {
         }
         let uid = self.health_uid(key, gathered).await?;
         self.store_status(key, &uid, status).await?;
-        tracing::info!(workload = %key, reason = decision.outcome.reason(), "{}", decision.outcome.sentence());
+        // The gate's news have a line of their own; what was said before is not said again.
+        let (reason, sentence) = (decision.outcome.reason(), decision.outcome.sentence());
+        if said(gathered) == Some(reason) {
+            tracing::debug!(workload = %key, reason, "{sentence}");
+        } else {
+            tracing::info!(workload = %key, reason, "{sentence}");
+        }
         if let Some(event) = event_of(gathered, &decision.outcome) {
             self.publisher.publish(regarding(key, gathered), &event).await;
         }
@@ -298,11 +304,15 @@ fn is_compliant(health: &WorkloadHealthStatus) -> bool {
     health.conditions.iter().any(|c| c.type_ == ConditionType::Compliant.as_str() && c.status == "True")
 }
 
+/// Reason that the stored condition `Compliant` has.
+fn said(gathered: &Gathered) -> Option<&str> {
+    let stored = gathered.health.as_ref()?.conditions.iter();
+    stored.filter(|c| c.type_ == ConditionType::Compliant.as_str()).map(|c| c.reason.as_str()).next()
+}
+
 /// The event that goes with an outcome, when it is not what was stored already.
 fn event_of(gathered: &Gathered, outcome: &Outcome) -> Option<Event> {
-    let stored = gathered.health.as_ref().map(|h| h.conditions.as_slice()).unwrap_or_default();
-    let before = stored.iter().find(|c| c.type_ == ConditionType::Compliant.as_str());
-    if before.is_some_and(|c| c.reason == outcome.reason()) {
+    if said(gathered) == Some(outcome.reason()) {
         return None;
     }
     let reason = match outcome {

@@ -1,7 +1,7 @@
 //! What one process remembers between two looks: failures, refusals, and whose pods are restarting because of us.
 //! Losing it costs a try or two, never correctness; what must survive is in the WorkloadHealth.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::world::Key;
+use crate::api::gate::{GateState, GateStatus};
 use crate::core::backoff::{self, Backoff};
 use crate::core::plan::Finding;
 
@@ -34,6 +35,8 @@ struct Remembered {
     /// Deployments that roll because of us, with the generation of our write; `None` while it is under way.
     rolling: HashMap<Key, Option<i64>>,
     waiting: BTreeSet<Key>,
+    /// State of each rollout gate, and since when.
+    gates: HashMap<Key, (GateState, Option<i64>)>,
 }
 
 /// What one process remembers.
@@ -151,8 +154,28 @@ impl Memory {
         })
     }
 
+    /// Takes note of a gate; answers with the counts by state and the oldest hold when they may have changed.
+    pub(crate) fn set_gate(&self, key: &Key, gate: &GateStatus) -> Option<(BTreeMap<GateState, i64>, Option<i64>)> {
+        let now = (gate.state, gate.since.as_ref().map(|since| since.0.as_second()));
+        self.with(|r| {
+            if r.gates.insert(key.clone(), now) == Some(now) {
+                return None;
+            }
+            let mut counts = BTreeMap::new();
+            let mut oldest: Option<i64> = None;
+            for (state, since) in r.gates.values() {
+                *counts.entry(*state).or_default() += 1;
+                if matches!(state, GateState::Held | GateState::Restoring | GateState::Restored) {
+                    oldest = oldest.into_iter().chain(*since).min();
+                }
+            }
+            Some((counts, oldest))
+        })
+    }
+
     pub(crate) fn forget(&self, key: &Key) {
         self.with(|r| {
+            r.gates.remove(key);
             r.failures.remove(key);
             r.refusals.remove(key);
             r.rolling.remove(key);

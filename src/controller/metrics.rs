@@ -1,6 +1,7 @@
 //! All series, in one place. Labels are bounded: never a pod name, never a message. `docs/reference/metrics.md` lists
 //! them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -10,6 +11,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::api::gate::{EvidenceClass, GateState, Outcome};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct CallLabels {
@@ -27,6 +30,21 @@ struct KindLabel {
     kind: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StateLabel {
+    state: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ClassLabel {
+    class: String,
+}
+
 /// All series.
 pub struct Metrics {
     registry: Registry,
@@ -39,6 +57,10 @@ pub struct Metrics {
     queued: Gauge,
     rolling: Gauge,
     leader: Gauge,
+    rollouts: Family<OutcomeLabel, Counter>,
+    gates: Family<StateLabel, Gauge>,
+    evidence: Family<ClassLabel, Counter>,
+    oldest_hold: Gauge,
 }
 
 impl Default for Metrics {
@@ -72,6 +94,18 @@ impl Default for Metrics {
         registry.register("rolling_workloads", "Deployments whose pods restart because of a policy", rolling.clone());
         let leader = Gauge::default();
         registry.register("leader", "1 on the replica that holds the lease", leader.clone());
+        let rollouts = Family::default();
+        registry.register("rollouts", "Rollouts that ended, by how", rollouts.clone());
+        let gates = Family::default();
+        registry.register("gated_workloads", "Deployments with a rollout gate, by its state", gates.clone());
+        let evidence = Family::default();
+        registry.register("rollout_evidence", "Evidence against a new version, by class", evidence.clone());
+        let oldest_hold = Gauge::default();
+        registry.register(
+            "oldest_hold_timestamp_seconds",
+            "Since when the oldest rollout is held or restored, in seconds since 1970; 0 when none is",
+            oldest_hold.clone(),
+        );
         Self {
             registry,
             calls,
@@ -83,6 +117,10 @@ impl Default for Metrics {
             queued,
             rolling,
             leader,
+            rollouts,
+            gates,
+            evidence,
+            oldest_hold,
         }
     }
 }
@@ -112,6 +150,22 @@ impl Metrics {
 
     pub(crate) fn set_rolling(&self, count: usize) {
         self.rolling.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn rollout_ended(&self, outcome: Outcome) {
+        self.rollouts.get_or_create(&OutcomeLabel { outcome: format!("{outcome:?}") }).inc();
+    }
+
+    pub(crate) fn evidence_found(&self, class: EvidenceClass) {
+        self.evidence.get_or_create(&ClassLabel { class: format!("{class:?}") }).inc();
+    }
+
+    pub(crate) fn set_gates(&self, counts: &BTreeMap<GateState, i64>, oldest_hold: Option<i64>) {
+        for state in GateState::ALL {
+            let count = counts.get(&state).copied().unwrap_or(0);
+            self.gates.get_or_create(&StateLabel { state: format!("{state:?}") }).set(count);
+        }
+        self.oldest_hold.set(oldest_hold.unwrap_or(0));
     }
 
     pub(crate) fn set_leader(&self, leader: bool) {

@@ -16,6 +16,7 @@ use super::queue::WorkQueue;
 use super::readiness::Readiness;
 use super::world::{Key, World};
 use super::writes::CallError;
+use crate::api::gate::GateStatus;
 use crate::core::backoff;
 use crate::core::decide::{self, Action, Decision};
 use crate::core::deployment::RolloutProgress;
@@ -102,6 +103,7 @@ impl Workloads {
         gathered.refusal = self.memory.refusal(key);
         let verdict = gate::verdict(&gathered, self.is_fresh());
         let memory = verdict.as_ref().map_or_else(|| gate::unchanged(&gathered), |verdict| verdict.memory.clone());
+        self.count(key, &gathered, &memory);
         for _ in 0..MOST_DECISIONS {
             let observed = gathered.observed(&memory);
             let decision = decide::decide(&observed);
@@ -162,6 +164,22 @@ impl Workloads {
         }
         tracing::error!(workload = %key, "a bug: no decision was reached");
         Ok(("Undecided", Some(backoff::PERMANENT.first)))
+    }
+
+    /// What metrics say of the gate. A crash before the memory is stored counts a transition twice, and no more.
+    fn count(&self, key: &Key, gathered: &Gathered, memory: &GateStatus) {
+        let before = gathered.health.as_ref().and_then(|health| health.gate.as_ref());
+        let ended = memory.history.last().filter(|last| before.and_then(|gate| gate.history.last()) != Some(last));
+        if let Some(ended) = ended {
+            self.metrics.rollout_ended(ended.outcome);
+        }
+        let known = |class| before.is_some_and(|gate| gate.evidence.iter().any(|one| one.class == class));
+        for found in memory.evidence.iter().filter(|found| !known(found.class)) {
+            self.metrics.evidence_found(found.class);
+        }
+        if let Some((counts, oldest)) = self.memory.set_gate(key, memory) {
+            self.metrics.set_gates(&counts, oldest);
+        }
     }
 
     /// Whether the picture is complete and up to date and the lease is held: the gate acts on nothing less.
