@@ -124,7 +124,7 @@ impl CarryOut {
                     return Err(CallError::Conflict("the stable ReplicaSet is gone".into()));
                 };
                 let live = self.caller.read(request(Request::get(deployment_path(key)), Vec::new())?).await?.object;
-                let patch = revert_patch(gathered, &live, template, *generation)?;
+                let patch = revert_patch(gathered, &live, template, *generation);
                 self.gate_patch(key, gathered, &patch).await
             }
         }
@@ -150,7 +150,7 @@ fn replica_set_path(key: &Key, name: &str) -> String {
 
 /// The stable application template with today's policy fields, in one patch: native undo would bring back old probes
 /// and start another rollout.
-fn revert_patch(gathered: &Gathered, live: &Value, template: &Value, generation: i64) -> Result<Value, CallError> {
+fn revert_patch(gathered: &Gathered, live: &Value, template: &Value, generation: i64) -> Value {
     let mut template = template.clone();
     if let Some(labels) = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
         labels.remove("pod-template-hash");
@@ -172,5 +172,5 @@ fn revert_patch(gathered: &Gathered, live: &Value, template: &Value, generation:
     if live.pointer("/spec/paused").and_then(Value::as_bool) == Some(true) {
         patch.push(json!({"op": "remove", "path": "/spec/paused"}));
     }
-    Ok(Value::Array(patch))
+    Value::Array(patch)
 }

@@ -417,7 +417,7 @@ pub const TABLE: &[Row] = &[
         Baking,
         "Step",
         Effect::None,
-        "Step {step} of {steps} is reached with {pods} pods of the new version; {asked} were asked for.",
+        "Step {step} of {steps} is reached: the new version has {pods} of the {asked} pods asked for.",
     ),
     row(
         &[Rolling],
