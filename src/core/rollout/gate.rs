@@ -253,7 +253,13 @@ fn act(situation: &Situation<'_>, has_moved: bool, next: &mut GateStatus) -> Act
             });
             return Action::Pause { generation };
         }
-        Wants::Flow if is_paused && seen.is_pause_ours(next) => return Action::Resume { generation },
+        Wants::Flow if is_paused && seen.is_pause_ours(next) => {
+            return match restore::before_resume(deployment, seen.revisions) {
+                restore::Step::Write(stride) => resize(situation, &stride),
+                restore::Step::Wait => Action::None,
+                _ => Action::Resume { generation },
+            };
+        }
         _ => {}
     }
     if let Some(pause) = next.paused_by_us.as_mut().filter(|_| has_moved && is_paused) {
@@ -284,6 +290,10 @@ fn scale(situation: &Situation<'_>, next: &mut GateStatus) -> Action {
         }
         _ => return Action::None,
     };
+    resize(situation, stride)
+}
+
+fn resize(situation: &Situation<'_>, stride: &restore::Stride) -> Action {
     let Some(revision) = situation.seen.revisions.get(stride.index) else { return Action::None };
     Action::ScaleReplicaSet {
         uid: revision.uid.to_string(),
@@ -314,7 +324,7 @@ fn look_again(situation: &Situation<'_>, has_moved: bool, action: &Action) -> Op
         let left = since.map(|since| (CLEAR - now.duration_since(since.0)).max(MOMENT));
         wait = sooner(wait, left);
     }
-    if memory.state == GateState::Restoring {
+    if memory.state == GateState::Restoring || situation.is_resume_pending() {
         wait = sooner(wait, Some(LOOK_AGAIN));
     }
     wait

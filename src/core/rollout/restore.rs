@@ -48,7 +48,7 @@ pub fn next(deployment: &Deployed, revisions: &[Revision], stable: &str) -> Step
     let size_of_stable = sizes.get(home).map_or(0, |size| size.replicas);
     if others == 0 && size_of_stable > 0 || wanted.replicas == 0 {
         // With one active ReplicaSet the controller gives it what is wanted.
-        return if size_of_stable == wanted.replicas { finish(revisions, home, wanted) } else { Step::Wait };
+        return if size_of_stable == wanted.replicas { Step::Done } else { Step::Wait };
     }
     if is_saturated(&sizes, wanted) {
         return Step::Saturated;
@@ -75,17 +75,21 @@ pub fn next(deployment: &Deployed, revisions: &[Revision], stable: &str) -> Step
     begin_swap(deployment, &sizes, &ready, home, wanted).map_or(Step::Blocked, Step::BeginSwap)
 }
 
-/// The sizes are right. But the controller compares its annotation with `replicas` before it rolls: left behind by a
-/// change of `replicas` in the same moment as our last write, it would keep every later rollout from starting. Then the
-/// stable one is made one larger: the controller sets it right again, annotation included.
-fn finish(revisions: &[Revision], home: usize, wanted: Wanted) -> Step {
-    let desired = revisions.get(home).and_then(|revision| revision.desired);
-    match desired {
-        Some(desired) if desired != wanted.replicas && wanted.replicas > 0 => {
-            Step::Write(Stride { index: home, to: wanted.replicas.saturating_add(1) })
-        }
-        _ => Step::Done,
+/// What must happen before a pause ends, so that the next rollout begins: `Done`, `Wait` or `Write`. With one active
+/// ReplicaSet of the right size the controller does not refresh the `desired-replicas` that stands on it; and as long as
+/// that differs from `replicas` it takes every look for a scaling, and never rolls. A change of replicas in the moment of
+/// our last write leaves that behind. So the controller's answer to that write is awaited; and a ReplicaSet with the wrong
+/// number on it is made one larger: the controller sets size and number right.
+pub fn before_resume(deployment: &Deployed, revisions: &[Revision]) -> Step {
+    let mut active = revisions.iter().enumerate().filter(|(_, revision)| revision.replicas > 0);
+    let (Some((index, only)), None) = (active.next(), active.next()) else { return Step::Done };
+    if only.replicas != deployment.replicas {
+        return Step::Wait;
     }
+    if only.desired.is_none_or(|desired| desired == deployment.replicas) {
+        return Step::Done;
+    }
+    Step::Write(Stride { index, to: only.replicas.saturating_add(1) })
 }
 
 fn size<'a>(deployment: &Deployed, revision: &'a Revision) -> Size<'a> {

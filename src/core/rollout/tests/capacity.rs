@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::api::gate::Version;
-use crate::core::rollout::restore::{Step, Stride, next};
+use crate::core::rollout::restore::{Step, Stride, before_resume, next};
 use crate::core::rollout::sizes::{Size, Wanted, are_settled, while_paused};
 use crate::core::rollout::{Deployed, Paused, Revision};
 
@@ -178,9 +178,10 @@ fn nothing_is_written_before_the_controller_has_answered() {
 }
 
 #[test]
-fn an_annotation_that_would_stop_later_rollouts_is_refreshed() {
+fn an_annotation_that_would_stop_later_rollouts_is_refreshed_before_a_pause_ends() {
     let mut sizes = revisions(3, 1, (3, 3), (0, 0));
-    assert_eq!(next(&deployed(3, 1, 0), &sizes, "old"), Step::Done);
+    assert_eq!(before_resume(&deployed(3, 1, 0), &sizes), Step::Done);
+    assert_eq!(before_resume(&deployed(4, 1, 0), &sizes), Step::Wait, "the controller is about to scale it");
     sizes[0].desired = Some(4);
-    assert_eq!(next(&deployed(3, 1, 0), &sizes, "old"), write(0, 4));
+    assert_eq!(before_resume(&deployed(3, 1, 0), &sizes), write(0, 4));
 }

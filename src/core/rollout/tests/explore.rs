@@ -30,7 +30,7 @@ struct World {
     crashes: u8,
     wishes: u8,
     restores: [u8; VERSIONS],
-    /// Whether we ever changed a size.
+    /// Whether we changed a size since we last resumed.
     has_scaled: bool,
 }
 
@@ -171,6 +171,8 @@ impl Explorer<'_> {
                 cluster.paused = Paused::No;
                 cluster.generation += 1;
                 world.old = Some(old);
+                // What comes now is the controller's own again.
+                world.has_scaled = false;
             }
             Write::Revert { generation, stable } if generation == cluster.generation => {
                 assert_ne!(cluster.paused, Paused::ByOther);
@@ -296,7 +298,8 @@ impl Explorer<'_> {
 
     /// The controller's own: one active ReplicaSet has the right size, but was scaled for another number of replicas.
     /// The controller then takes every look for one at a scaling, finds nothing to scale, and never rolls (`sync.go`).
-    /// That can happen when replicas go down at the very moment of a first step without surge. It is no doing of ours.
+    /// That can happen when replicas go down at the very moment when an old one was scaled to just that number, and the
+    /// new one has no pods yet. It is no doing of ours, as long as we changed no size since we last resumed.
     fn is_native_stall(world: &World) -> bool {
         let mut active = world.cluster.sets.iter().filter(|set| set.size > 0);
         let is_stalled =
@@ -317,7 +320,7 @@ struct Found {
 }
 
 fn explore(setting: &Setting, rollout: &Rollout, actors: &[Actor], moves: u8, crashes: u8) -> Found {
-    let most = 1_000_000;
+    let most = 2_000_000;
     let mut explorer = Explorer { setting, actors, rollout, looks: HashMap::new() };
     let start = World {
         cluster: Cluster::start(setting),
@@ -501,4 +504,11 @@ fn no_order_of_events_breaks_the_gate_when_some_act_twice_or_it_crashes() {
         (no_history, policy(Restore, &[]), ALL, 0, 1),
         (broken, policy(Restore, &[]), ALL, 0, 1),
     ]);
+}
+
+#[test]
+#[ignore = "takes a minute more; it is what showed that a pause may not end before the controller has answered"]
+fn no_order_of_events_breaks_the_gate_when_git_and_a_scaler_meet() {
+    let shrinks = Setting { most_replicas: 2, ..setting("2 replicas, 1/0, never more", 2, 1, 0) };
+    explore_all(&[(shrinks, policy(OnFailure::Restore, &[]), &[Git, Scaler], 2, 0)]);
 }
