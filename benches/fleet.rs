@@ -46,7 +46,7 @@ async fn main() {
     println!("  {:>8.1} s   filling the API server", started.elapsed().as_secs_f64());
 
     let started = Instant::now();
-    let flags = ["--max-concurrent-enforcements", "1000", "--max-concurrent-reconciles", "32", "--log-level", "warn"];
+    let flags = ["--max-concurrent-enforcements", "1000", "--max-concurrent-reconciles", "32"];
     let operator = Operator::start_with(&fleet, &flags).await;
     println!("  {:>8.1} s   operator start to synced", started.elapsed().as_secs_f64());
     println!(

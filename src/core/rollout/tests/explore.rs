@@ -507,7 +507,6 @@ fn no_order_of_events_breaks_the_gate_when_some_act_twice_or_it_crashes() {
 }
 
 #[test]
-#[ignore = "takes a minute more; it is what showed that a pause may not end before the controller has answered"]
 fn no_order_of_events_breaks_the_gate_when_git_and_a_scaler_meet() {
     let shrinks = Setting { most_replicas: 2, ..setting("2 replicas, 1/0, never more", 2, 1, 0) };
     explore_all(&[(shrinks, policy(OnFailure::Restore, &[]), &[Git, Scaler], 2, 0)]);
