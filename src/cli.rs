@@ -1,5 +1,6 @@
 //! What can be typed. Everything is checked here or turned into checked settings; nothing is done here.
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -103,12 +104,15 @@ impl RunArgs {
                  and that greater than --retry-period-seconds ({retry})"
             ));
         }
+        if let Some(name) = self.namespaces.iter().find(|name| !name.is_empty() && !is_dns_label(name)) {
+            return Err(format!("--namespaces: {name:?} cannot be the name of a namespace"));
+        }
         Ok(Settings {
             namespaces: self.namespaces.iter().filter(|n| !n.is_empty()).cloned().collect(),
             listen: self.listen,
             lease_namespace: self.lease_namespace.clone(),
             lease_name: self.lease_name.clone(),
-            identity: self.identity.clone(),
+            identity: format!("{}_{}", self.identity, unique()),
             timing: Timing {
                 lease: Duration::from_secs(lease),
                 renew_deadline: Duration::from_secs(deadline),
@@ -120,6 +124,19 @@ impl RunArgs {
             call_timeout: Duration::from_secs(self.call_timeout_seconds),
         })
     }
+}
+
+fn is_dns_label(name: &str) -> bool {
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    name.len() <= 63
+        && edge(name.chars().next())
+        && edge(name.chars().last())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}
+
+/// Eight hex digits that no other process has: two that were given the same name must not both hold the lease.
+fn unique() -> String {
+    format!("{:08x}", RandomState::new().hash_one(std::process::id()) & 0xffff_ffff)
 }
 
 /// Outside a cluster: the process id tells two operators on one machine apart.

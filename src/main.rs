@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
-            ExitCode::FAILURE
+            if error.is::<commands::run::WrongFlag>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }

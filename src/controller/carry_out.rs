@@ -41,23 +41,31 @@ pub(crate) enum Carried {
 }
 
 impl CarryOut {
-    /// Stores the status of a decision that writes nothing to the Deployment, if it says something new.
-    pub(crate) async fn remember(&self, key: &Key, gathered: &Gathered, decision: &Decision) -> Result<(), CallError> {
-        let Some(status) = &decision.status else { return Ok(()) };
+    /// Stores the status of a decision that writes nothing to the Deployment, if it says something new; answers whether
+    /// it is what is stored now.
+    pub(crate) async fn remember(
+        &self,
+        key: &Key,
+        gathered: &Gathered,
+        decision: &Decision,
+    ) -> Result<bool, CallError> {
+        let Some(status) = &decision.status else { return Ok(false) };
         if gathered.health.as_ref() == Some(status) {
-            return Ok(());
+            return Ok(true);
         }
         // Edits are collected for a few seconds: not worth a write. Waiting for a turn is, but only once.
         if let Outcome::Pending { cause, .. } = decision.outcome {
             let known = gathered.health.as_ref();
             let said_compliant = known.is_some_and(is_compliant);
+            // A release that waits has no policy: what was said before speaks of one that is gone.
+            let is_release = gathered.owner.is_none();
             let same = |h: &WorkloadHealthStatus| {
                 h.contention == status.contention && h.policy == status.policy && h.gate == status.gate
             };
-            let told = !said_compliant && known.is_some_and(same);
+            let told = !said_compliant && !is_release && known.is_some_and(same);
             let gate_says_more = known.is_some_and(|h| h.gate != status.gate);
             if told || cause == PendingCause::Coalescing && !gate_says_more {
-                return Ok(());
+                return Ok(false);
             }
         }
         let uid = self.health_uid(key, gathered).await?;
@@ -72,7 +80,7 @@ impl CarryOut {
         if let Some(event) = event_of(gathered, &decision.outcome) {
             self.publisher.publish(regarding(key, gathered), &event).await;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Stores what the gate remembers before it acts, and tells of its transition.
@@ -327,9 +335,10 @@ fn event_of(gathered: &Gathered, outcome: &Outcome) -> Option<Event> {
 
 fn note_of(gathered: &Gathered, plan: &Plan, released: bool) -> String {
     let policy = gathered.owner.as_ref().map_or("", |(key, _)| &key.name);
-    let restart = if plan.restarts_pods() { "; pods restart" } else { "; no pod restarts" };
+    let runs = gathered.deployment.deployed.replicas > 0;
+    let restart = if plan.restarts_pods() && runs { "; pods restart" } else { "; no pod restarts" };
     if released {
         return format!("Given back or taken out: {}{restart}.", plan.summary());
     }
-    format!("HealthPolicy {policy} set {}{restart}.", plan.summary())
+    format!("HealthPolicy {policy} changed {}{restart}.", plan.summary())
 }

@@ -35,6 +35,8 @@ struct Remembered {
     /// Deployments that roll because of us, with the generation of our write; `None` while it is under way.
     rolling: HashMap<Key, Option<i64>>,
     waiting: BTreeSet<Key>,
+    /// Generations that were once adopted.
+    adopted: HashMap<Key, i64>,
     /// State of each rollout gate, and since when.
     gates: HashMap<Key, (GateState, Option<i64>)>,
 }
@@ -122,8 +124,13 @@ impl Memory {
     }
 
     /// A Deployment that is seen to roll because of us, perhaps since before this process began.
+    /// Only the first look adopts: one that had come to rest and loses pods later is no rollout of ours.
     pub(crate) fn adopt_slot(&self, key: &Key, generation: i64) {
-        self.with(|r| r.rolling.insert(key.clone(), Some(generation)));
+        self.with(|r| {
+            if r.adopted.insert(key.clone(), generation).is_none_or(|seen| seen < generation) {
+                r.rolling.insert(key.clone(), Some(generation));
+            }
+        });
     }
 
     /// A Deployment that is seen not to roll; true when that frees a slot.
@@ -131,6 +138,17 @@ impl Memory {
         self.with(|r| match r.rolling.get(key) {
             Some(Some(written)) if *written <= generation => r.rolling.remove(key).is_some(),
             _ => false,
+        })
+    }
+
+    /// Whether anything is remembered of a Deployment.
+    pub(crate) fn knows(&self, key: &Key) -> bool {
+        self.with(|r| {
+            r.rolling.contains_key(key)
+                || r.waiting.contains(key)
+                || r.refusals.contains_key(key)
+                || r.failures.contains_key(key)
+                || r.gates.contains_key(key)
         })
     }
 
@@ -173,9 +191,19 @@ impl Memory {
         })
     }
 
+    /// Nothing of ours is left in it: what is remembered for a policy goes, a slot is held until its rollout ends.
+    pub(crate) fn released(&self, key: &Key) {
+        self.with(|r| {
+            r.gates.remove(key);
+            r.refusals.remove(key);
+            r.failures.remove(key);
+        });
+    }
+
     pub(crate) fn forget(&self, key: &Key) {
         self.with(|r| {
             r.gates.remove(key);
+            r.adopted.remove(key);
             r.failures.remove(key);
             r.refusals.remove(key);
             r.rolling.remove(key);

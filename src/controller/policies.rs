@@ -63,7 +63,8 @@ impl Policies {
                         self.queue.add_after(key.clone(), again);
                     }
                 }
-                Ok(Err(CallError::NotLeader | CallError::Gone)) => {}
+                Ok(Err(CallError::Gone)) => {}
+                Ok(Err(CallError::NotLeader)) => self.queue.add_after(key.clone(), Duration::from_secs(2)),
                 Ok(Err(error)) => {
                     let wait = self.memory.failed(&key, backoff::TRANSIENT);
                     tracing::warn!(policy = %key, %error, ?wait, "trying again");
@@ -104,7 +105,7 @@ impl Policies {
                     {"op": "remove", "path": path},
                 ]);
                 self.patch(key, "", "finalizer", &patch).await?;
-                tracing::info!(policy = %key, "the policy is let go: no Deployment holds a value of it");
+                tracing::info!(policy = %key, "finalizer removed: no Deployment carries anything of this policy");
                 Ok(None)
             }
             Need::Nothing | Need::LetGo { .. } => Ok(None),

@@ -17,6 +17,11 @@ pub enum StartError {
     /// There is no cluster to talk to.
     #[error("no cluster: {0}\nhint: set KUBECONFIG, or run inside a cluster")]
     NoCluster(String),
+    /// The API server does not accept who we are.
+    #[error(
+        "the API server does not let us in: {0}\nhint: the token or certificate of the kubeconfig is wrong or expired"
+    )]
+    NotLetIn(String),
     /// The API server does not know our kinds.
     #[error(
         "the CustomResourceDefinitions of gracekeeper.dev/v1alpha1 are missing: {0}\n\
@@ -55,7 +60,10 @@ pub(crate) async fn check(
     metrics: std::sync::Arc<super::metrics::Metrics>,
 ) -> Result<(), StartError> {
     let caller = Caller::new(client.clone(), Fence::closed(), settings.call_timeout, metrics);
-    let version = get(&caller, "/version").await.map_err(|error| StartError::NoCluster(error.to_string()))?;
+    let version = get(&caller, "/version").await.map_err(|error| match error {
+        CallError::Forbidden(message) => StartError::NotLetIn(message),
+        error => StartError::NoCluster(error.to_string()),
+    })?;
     let server = version.object["gitVersion"].as_str().unwrap_or("unknown").to_owned();
     tracing::info!(server, "connected to the API server");
     match get(&caller, "/apis/gracekeeper.dev/v1alpha1").await {

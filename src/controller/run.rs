@@ -150,7 +150,10 @@ impl Operator {
         let sink = Arc::new(Sink {
             world: self.world.clone(),
             metrics: self.metrics.clone(),
-            touched: Box::new(move |touched| spread(&world, &workloads.queue, &policies.queue, touched)),
+            touched: Box::new(move |touched| {
+                let remembered = |key: &Key| workloads.memory.knows(key);
+                spread(&world, &workloads.queue, &policies.queue, &remembered, touched);
+            }),
             coalesce: jiff::SignedDuration::try_from(settings.coalesce).unwrap_or_default(),
         });
         let namespaces: Vec<Option<&str>> = if settings.namespaces.is_empty() {
@@ -315,13 +318,20 @@ fn queue_everything(world: &World, workloads: &WorkQueue<Key>, policies: &WorkQu
 }
 
 /// Puts what was touched into the queues.
-fn spread(world: &World, workloads: &WorkQueue<Key>, policies: &WorkQueue<Key>, touched: Touched) {
+fn spread(
+    world: &World,
+    workloads: &WorkQueue<Key>,
+    policies: &WorkQueue<Key>,
+    remembered: &dyn Fn(&Key) -> bool,
+    touched: Touched,
+) {
     match touched {
         Touched::Workload(key) => {
             let concerns = world.with(|picture| {
                 picture.healths.contains_key(&key) || picture.policies_in(&key.namespace).next().is_some()
             });
-            if concerns {
+            // One that is released, or gone, may still hold a slot or a refusal: it is looked at once more.
+            if concerns || remembered(&key) {
                 workloads.add(key);
             }
         }
@@ -334,7 +344,7 @@ fn spread(world: &World, workloads: &WorkQueue<Key>, policies: &WorkQueue<Key>, 
             for key in keys {
                 workloads.add_after(key, wait);
             }
-            spread(world, workloads, policies, Touched::Summaries(namespace));
+            spread(world, workloads, policies, remembered, Touched::Summaries(namespace));
         }
         Touched::Policy(key) => policies.add(key),
         Touched::Summaries(namespace) => {

@@ -16,7 +16,7 @@ pub struct Settings {
     pub lease_namespace: String,
     /// Name of the lease.
     pub lease_name: String,
-    /// Who we are in the lease and in events.
+    /// Who we are in the lease and in events; different for each process, whatever it was told.
     pub identity: String,
     /// Timing of the leader election.
     pub timing: Timing,

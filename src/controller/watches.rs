@@ -186,6 +186,7 @@ impl Watched for StoredPolicy {
         }
         let edited = before.is_none_or(|b| b.object.uid != object.uid || b.object.generation != object.generation);
         let guarded = before.is_some_and(|b| b.object.finalizer_at.is_none()) && object.finalizer_at.is_some();
+        let unguarded = before.is_some_and(|b| b.object.finalizer_at.is_some()) && object.finalizer_at.is_none();
         let left = before.is_none_or(|b| !b.object.deleting) && object.deleting;
         let now = super::clock::now();
         let coalesced_at = match before {
@@ -194,7 +195,7 @@ impl Watched for StoredPolicy {
             _ => now.saturating_add(context.coalesce).unwrap_or(now),
         };
         picture.policies.insert(key.clone(), PolicyEntry { object, coalesced_at });
-        if edited || left || guarded {
+        if edited || left || guarded || unguarded {
             let not_before = (!left && coalesced_at > now).then_some(coalesced_at);
             vec![Touched::Policy(key.clone()), Touched::Namespace { namespace: key.namespace, not_before }]
         } else {

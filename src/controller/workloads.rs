@@ -69,7 +69,8 @@ impl Workloads {
     fn retry(&self, key: &Key, error: &CallError, took: Duration) {
         self.metrics.reconciled("Error", took);
         if let CallError::NotLeader = error {
-            return; // whoever leads next looks at everything
+            // The lease may be ours again in a moment; a process that lost it ends.
+            return self.queue.add_after(key.clone(), backoff::TRANSIENT.first * 4);
         }
         let shape = match error {
             CallError::Forbidden(_) | CallError::Invalid(_) => backoff::PERMANENT,
@@ -80,7 +81,7 @@ impl Workloads {
             wait = wait.max(*at_least);
         }
         // A conflict is the ordinary way to learn that the picture was old.
-        if let CallError::Conflict(_) = error {
+        if let CallError::Conflict(_) | CallError::Gone = error {
             tracing::debug!(workload = %key, %error, ?wait, "looking again");
         } else {
             tracing::warn!(workload = %key, %error, ?wait, "trying again");
@@ -115,9 +116,10 @@ impl Workloads {
             }
             match &decision.action {
                 Action::None => {
-                    self.carry_out.remember(key, &gathered, &decision).await?;
+                    let is_stored = self.carry_out.remember(key, &gathered, &decision).await?;
                     let (reason, again) = self.settle(key, &gathered, &decision);
-                    let Some(verdict) = &verdict else { return Ok((reason, again)) };
+                    // What was not stored did not happen: looking again at once would only find the same.
+                    let Some(verdict) = verdict.as_ref().filter(|_| is_stored) else { return Ok((reason, again)) };
                     self.carry_out.tell_gate(key, &gathered, verdict).await;
                     let look = verdict.look_again.and_then(|wait| Duration::try_from(wait).ok());
                     return Ok((reason, again.into_iter().chain(look).min()));
@@ -127,6 +129,7 @@ impl Workloads {
                 }
                 Action::Forget => {
                     self.carry_out.forget(key, &gathered).await?;
+                    self.memory.released(key);
                     return Ok(self.settle(key, &gathered, &decision));
                 }
                 Action::Write(plan) => {
@@ -205,8 +208,8 @@ impl Workloads {
     /// Keeps count of the Deployments that roll because of us.
     fn mind_rolling(&self, key: &Key, gathered: &Gathered) {
         let written = gathered.health.as_ref().and_then(|h| h.last_write.as_ref()).map(|w| w.generation);
-        let ours = written == Some(gathered.deployment.generation);
-        let moving = gathered.deployment.rollout == RolloutProgress::Moving;
+        let ours = written == Some(gathered.deployment.generation) && !gathered.deployment.deleting;
+        let moving = gathered.deployment.rollout == RolloutProgress::Moving && !gathered.deployment.deleting;
         if ours && moving {
             self.memory.adopt_slot(key, gathered.deployment.generation);
         } else if !moving && self.memory.settled(key, gathered.deployment.generation) {

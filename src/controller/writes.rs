@@ -150,6 +150,8 @@ impl Caller {
 fn refusal(code: u16, status: Status, retry_after: Option<Duration>) -> CallError {
     match code {
         404 | 410 => CallError::Gone,
+        // A namespace on its way out: whatever was to be written there goes with it.
+        403 if status.message.contains("because it is being terminated") => CallError::Gone,
         409 => CallError::Conflict(status.message),
         // A JSON Patch whose `test` failed is a 422 as well, but one without causes. Whoever refuses names one: a field
         // (validation), a message (admission policies); a webhook may leave it at its text.

@@ -143,7 +143,7 @@ fn valid(
 ) -> Vec<Verdict> {
     let conflict = conflict.map(|one| match one.owner {
         Owner::Other(policy) => format!(
-            " {} selected here: owned by stronger policies, {} by {policy}.",
+            " {} owned by stronger policies, for example {} by {policy}.",
             of_those(counts.conflicting),
             one.name
         ),
@@ -251,7 +251,7 @@ fn deployments(count: i32) -> String {
 }
 
 fn of_those(count: i32) -> String {
-    if count == 1 { "1 Deployment is".into() } else { format!("{count} Deployments are") }
+    if count == 1 { "1 selected Deployment is".into() } else { format!("{count} selected Deployments are") }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::api::{GROUP, HealthPolicy};
 use crate::core::validate::validate;
 
-/// Depth to which folders are read; deeper ones are a loop of links.
+/// Depth to which folders are read.
 const DEPTH_LIMIT: usize = 32;
 
 /// Something that could not be read.
@@ -79,6 +79,10 @@ pub(super) fn read(names: &[String], namespace: &str, stdin: &mut dyn Read) -> R
             reader.path(Path::new(name), 0, true);
         }
     }
+    let objects = &reader.objects;
+    if reader.problems.is_empty() && objects.policies.is_empty() && objects.deployments.is_empty() {
+        reader.problem(&names.join(", "), None, "no HealthPolicy and no Deployment was read".into());
+    }
     if reader.problems.is_empty() { Ok(reader.objects) } else { Err(reader.problems) }
 }
 
@@ -114,14 +118,16 @@ impl Reader<'_> {
             return;
         }
         if depth >= DEPTH_LIMIT {
-            return self.problem(&shown, None, "the folders are nested too deeply; is there a loop of links?".into());
+            return self.problem(&shown, None, "the folders are nested too deeply".into());
         }
         match fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
             Ok(entries) => {
                 let mut paths: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
                 paths.sort();
-                for path in paths {
-                    self.path(&path, depth + 1, false);
+                // Links to folders are not followed: they may lead in circles, and what they show is elsewhere too.
+                let is_loop = |path: &PathBuf| path.is_symlink() && path.is_dir();
+                for path in paths.iter().filter(|path| !is_loop(path)) {
+                    self.path(path, depth + 1, false);
                 }
             }
             Err(error) => self.unreadable(&shown, &error),
@@ -164,6 +170,14 @@ impl Reader<'_> {
             return self.wrong(place, None, None, "not a Kubernetes object: apiVersion and kind must be set");
         };
         let group = version.split_once('/').map_or("", |(group, _)| group);
+        if (group, kind) == ("extensions", "Deployment") {
+            return self.wrong(
+                place,
+                Some("Deployment"),
+                Some("apiVersion"),
+                "must be apps/v1, is of the group extensions",
+            );
+        }
         let known = matches!(
             (group, kind),
             (GROUP, "HealthPolicy" | "WorkloadHealth")
@@ -189,6 +203,19 @@ impl Reader<'_> {
             "HealthPolicy" => self.policy(place, &shown, namespace, value),
             "Deployment" => {
                 let containers = value.pointer("/spec/template/spec/containers");
+                if version != "apps/v1" {
+                    let message = format!("must be apps/v1, is {version}");
+                    return self.wrong(place, Some(&shown), Some("apiVersion"), &message);
+                }
+                for field in ["replicas", "minReadySeconds", "progressDeadlineSeconds", "revisionHistoryLimit"] {
+                    if value
+                        .pointer(&format!("/spec/{field}"))
+                        .is_some_and(|number| !number.is_i64() && !number.is_null())
+                    {
+                        let field = format!("spec.{field}");
+                        return self.wrong(place, Some(&shown), Some(&field), "must be a whole number");
+                    }
+                }
                 if containers.and_then(Value::as_array).is_none_or(Vec::is_empty) {
                     let field = "spec.template.spec.containers";
                     return self.wrong(place, Some(&shown), Some(field), "must be a list of at least one container");

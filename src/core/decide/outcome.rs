@@ -112,7 +112,8 @@ impl Outcome {
             Self::Released => "Nothing of a policy is left in this Deployment.".into(),
             Self::InSync => "The Deployment carries what its policy asks for.".into(),
             Self::Planned { changes, restarts_pods } => {
-                format!("Enforcing would change {}{}.", fields(*changes), restart(*restarts_pods))
+                let restart = if *restarts_pods { " and restart the pods" } else { ", no pod restarts" };
+                format!("Enforcing would change {}{restart}.", fields(*changes))
             }
             Self::Enforcing { changes: 0, .. } => "The marker of the fields that are ours is put right.".into(),
             Self::Enforcing { changes, restarts_pods } => {
