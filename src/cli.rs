@@ -1,12 +1,17 @@
 //! What can be typed. Everything is checked here or turned into checked settings; nothing is done here.
 
+use std::ffi::OsString;
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::api::workload_health::Action;
 use crate::commands::plan::PlanArgs;
+use crate::commands::request::RequestArgs;
+use crate::commands::status::StatusArgs;
 use crate::controller::Settings;
 use crate::core::lease::Timing;
 
@@ -24,6 +29,18 @@ pub struct Cli {
 pub enum Command {
     /// Show offline what policies would change in Deployments.
     Plan(PlanArgs),
+    /// Show a Deployment's rollout: gate, revisions, pods, evidence, and what happens next.
+    Status(StatusArgs),
+    /// Let the step that waits for approval pass.
+    Approve(RequestArgs),
+    /// Try a held or restored version again.
+    Retry(RequestArgs),
+    /// Skip the steps that are left.
+    Skip(RequestArgs),
+    /// Pause the rollout.
+    Hold(RequestArgs),
+    /// End a hold; a version that was stopped for its evidence is let pass.
+    Resume(RequestArgs),
     /// Run the operator.
     Run(Box<RunArgs>),
     /// Print the CustomResourceDefinitions as YAML.
@@ -35,6 +52,33 @@ pub enum Command {
     },
     /// Print the version.
     Version,
+}
+
+impl Cli {
+    /// Reads the command line; as a plugin of kubectl, help speaks of `kubectl gracekeeper`.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let arguments: Vec<OsString> = arguments.into_iter().collect();
+        let program = arguments.first().and_then(|path| Path::new(path).file_stem());
+        let mut command = Self::command();
+        if program.is_some_and(|name| name == "kubectl-gracekeeper") {
+            command = command.bin_name("kubectl gracekeeper");
+        }
+        Self::from_arg_matches(&command.try_get_matches_from(arguments)?)
+    }
+}
+
+impl Command {
+    /// What a command for people asks of the rollout gate.
+    pub fn asks(&self) -> Option<(Action, &RequestArgs)> {
+        match self {
+            Self::Approve(args) => Some((Action::Approve, args)),
+            Self::Retry(args) => Some((Action::Retry, args)),
+            Self::Skip(args) => Some((Action::Skip, args)),
+            Self::Hold(args) => Some((Action::Hold, args)),
+            Self::Resume(args) => Some((Action::Resume, args)),
+            _ => None,
+        }
+    }
 }
 
 /// Format of log lines.
@@ -146,9 +190,11 @@ fn default_identity() -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
+
+    fn read(line: &str) -> Result<Cli, clap::Error> {
+        Cli::read(line.split(' ').map(OsString::from))
+    }
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -166,5 +212,35 @@ mod tests {
         };
         assert!(parse(&[]).is_ok());
         assert!(parse(&["--lease-duration-seconds", "10"]).unwrap_err().contains("--renew-deadline-seconds (10)"));
+    }
+
+    #[test]
+    fn people_ask_for_what_the_command_is_called() {
+        for (word, action) in [
+            ("approve", Action::Approve),
+            ("retry", Action::Retry),
+            ("skip", Action::Skip),
+            ("hold", Action::Hold),
+            ("resume", Action::Resume),
+        ] {
+            let cli = read(&format!("gracekeeper {word} deploy/web -n shop --wait --timeout 30")).unwrap();
+            let (asked, args) = cli.command.asks().unwrap();
+            assert_eq!(asked, action);
+            assert_eq!(args.place.workload.0, "web");
+            assert_eq!(args.place.namespace.as_deref(), Some("shop"));
+            assert!(args.wait);
+            assert_eq!(args.timeout, 30);
+        }
+        assert!(read("gracekeeper hold").is_err(), "a Deployment must be named");
+        assert!(read("gracekeeper hold sts/db").unwrap_err().to_string().contains("only Deployments"));
+        assert!(read("gracekeeper hold web --timeout 0").is_err());
+        assert!(read("gracekeeper status web --watch -o json").is_ok());
+    }
+
+    #[test]
+    fn a_plugin_of_kubectl_is_called_so() {
+        let help = |line| read(line).unwrap_err().to_string();
+        assert!(help("/opt/kubectl-gracekeeper hold --help").contains("Usage: kubectl gracekeeper hold"));
+        assert!(help("/opt/gracekeeper hold --help").contains("Usage: gracekeeper hold"));
     }
 }

@@ -3,12 +3,23 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use gracekeeper::cli::{Cli, Command};
 use gracekeeper::commands;
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let command = match Cli::read(std::env::args_os()) {
+        Ok(cli) => cli.command,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    if let Some((action, args)) = command.asks() {
+        return commands::request::main(action, args);
+    }
+    let result = match command {
+        Command::Status(args) => commands::status::run(&args),
         Command::Plan(args) => return commands::plan::main(&args),
         Command::Run(args) => commands::run::run(&args),
         Command::Crd => commands::crd::yaml().map_err(Into::into).and_then(|yaml| print(&yaml)),
@@ -17,6 +28,8 @@ fn main() -> ExitCode {
             clap_complete::generate(shell, &mut Cli::command(), "gracekeeper", &mut script);
             print(&String::from_utf8_lossy(&script))
         }
+        // Answered above.
+        Command::Approve(_) | Command::Retry(_) | Command::Skip(_) | Command::Hold(_) | Command::Resume(_) => Ok(()),
         Command::Version => print(&format!("gracekeeper {}\n", env!("CARGO_PKG_VERSION"))),
     };
     match result {

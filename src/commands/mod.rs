@@ -1,5 +1,8 @@
 //! What the commands do.
 
+mod connection;
 pub mod crd;
 pub mod plan;
+pub mod request;
 pub mod run;
+pub mod status;

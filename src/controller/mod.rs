@@ -1,7 +1,7 @@
 //! What is gathered and carried out. Thin: it decides nothing.
 
 mod carry_out;
-mod clock;
+pub(crate) mod clock;
 mod events;
 mod fence;
 mod gate;

@@ -14,6 +14,7 @@
 mod support;
 
 mod bad_input;
+mod commands;
 mod contention;
 mod enforcing;
 mod other_writers;

@@ -1,0 +1,200 @@
+//! The way of the commands for people to the cluster: kubeconfig, one deadline for each call, errors that say what to do.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+use http::Uri;
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
+use kube::config::KubeConfigOptions;
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Client, Config};
+use serde_json::Value;
+
+/// Field manager of what people ask for.
+const FIELD_MANAGER: &str = "gracekeeper-cli";
+/// Deadline of every call.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Which Deployment, and where.
+#[derive(Args, Clone, Debug)]
+pub struct Where {
+    /// The Deployment: deploy/NAME, or its name alone.
+    #[arg(value_name = "deploy/NAME")]
+    pub workload: WorkloadName,
+    /// Namespace; that of the kubeconfig's context by default.
+    #[arg(short = 'n', long)]
+    pub namespace: Option<String>,
+    /// Context of the kubeconfig; the current one by default.
+    #[arg(long)]
+    pub context: Option<String>,
+}
+
+/// Name of a Deployment, as people type it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadName(pub String);
+
+impl FromStr for WorkloadName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let name = match text.split_once('/') {
+            None => text,
+            Some(("deploy" | "deployment" | "deployments" | "deployment.apps" | "deployments.apps", name)) => name,
+            Some((kind, _)) => return Err(format!("{kind:?} is no kind that is gated: only Deployments are")),
+        };
+        let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+        if name.is_empty() || name.len() > 253 || !name.chars().all(is_allowed) {
+            return Err(format!("{name:?} is no name of a Deployment"));
+        }
+        Ok(Self(name.into()))
+    }
+}
+
+/// What is read and written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    WorkloadHealth,
+    HealthPolicy,
+    Deployment,
+    ReplicaSet,
+    Pod,
+}
+
+impl Kind {
+    fn plural(self) -> &'static str {
+        match self {
+            Self::WorkloadHealth => "workloadhealths",
+            Self::HealthPolicy => "healthpolicies",
+            Self::Deployment => "deployments",
+            Self::ReplicaSet => "replicasets",
+            Self::Pod => "pods",
+        }
+    }
+
+    fn resource(self) -> ApiResource {
+        let (group, version) = match self {
+            Self::WorkloadHealth | Self::HealthPolicy => (crate::api::GROUP, "v1alpha1"),
+            Self::Deployment | Self::ReplicaSet => ("apps", "v1"),
+            Self::Pod => ("", "v1"),
+        };
+        let gvk = GroupVersionKind::gvk(group, version, &format!("{self:?}"));
+        ApiResource::from_gvk_with_plural(&gvk, self.plural())
+    }
+}
+
+/// A cluster and a namespace.
+pub(super) struct Connection {
+    client: Client,
+    server: Uri,
+    pub(super) namespace: String,
+}
+
+impl Connection {
+    pub(super) async fn open(place: &Where) -> anyhow::Result<Self> {
+        let config = match &place.context {
+            None => Config::infer().await.map_err(|error| no_cluster(&error))?,
+            Some(context) => {
+                let options = KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
+                Config::from_kubeconfig(&options).await.map_err(|error| no_cluster(&error))?
+            }
+        };
+        let mut config = config;
+        config.default_retry = false;
+        config.connect_timeout = Some(DEADLINE);
+        config.read_timeout = Some(DEADLINE);
+        let server = config.cluster_url.clone();
+        let namespace = place.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config).map_err(|error| no_cluster(&error))?;
+        Ok(Self { client, server, namespace })
+    }
+
+    /// The object; `None` when there is none.
+    pub(super) async fn get(&self, kind: Kind, name: &str) -> anyhow::Result<Option<Value>> {
+        let api = self.api(kind);
+        let found = self.within("get", kind, api.get_opt(name)).await?;
+        Ok(found.map(serde_json::to_value).transpose()?)
+    }
+
+    /// The objects with these labels.
+    pub(super) async fn list(&self, kind: Kind, labels: &str) -> anyhow::Result<Vec<Value>> {
+        let api = self.api(kind);
+        let listed = self.within("list", kind, api.list(&ListParams::default().labels(labels))).await?;
+        Ok(listed.items.into_iter().map(serde_json::to_value).collect::<Result<_, _>>()?)
+    }
+
+    /// Changes the object by a JSON merge patch.
+    pub(super) async fn merge(&self, kind: Kind, name: &str, patch: &Value) -> anyhow::Result<()> {
+        let api = self.api(kind);
+        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+        self.within("patch", kind, api.patch(name, &parameters, &Patch::Merge(patch))).await?;
+        Ok(())
+    }
+
+    fn api(&self, kind: Kind) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.namespace, &kind.resource())
+    }
+
+    async fn within<T>(
+        &self,
+        verb: &str,
+        kind: Kind,
+        call: impl Future<Output = kube::Result<T>>,
+    ) -> anyhow::Result<T> {
+        let (plural, namespace) = (kind.plural(), &self.namespace);
+        match tokio::time::timeout(DEADLINE, call).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Err(_) => anyhow::bail!("no answer from {} within {} s: {verb} {plural}", self.server, DEADLINE.as_secs()),
+            Ok(Err(kube::Error::Api(status))) => Err(match status.code {
+                403 => anyhow::anyhow!(
+                    "not allowed to {verb} {plural} in namespace {namespace}; the API server says: {}",
+                    status.message
+                ),
+                401 => anyhow::anyhow!("{} does not know who asks: log in, or check the kubeconfig", self.server),
+                404 => anyhow::anyhow!("{} knows no {plural}: is Gracekeeper installed there?", self.server),
+                _ => anyhow::anyhow!("{verb} {plural}: {}", status.message),
+            }),
+            Ok(Err(error)) => Err(anyhow::anyhow!("no cluster at {}: {}", self.server, chain(&error))),
+        }
+    }
+}
+
+fn no_cluster(error: &dyn std::error::Error) -> anyhow::Error {
+    anyhow::anyhow!("no cluster: {}", chain(error))
+}
+
+/// The error and what it came from; what repeats the one before is left out.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// A runtime for one command: it waits for answers and does nothing else.
+pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deployment_is_named_as_in_kubectl() {
+        for text in ["web", "deploy/web", "deployment/web", "deployments/web", "deployment.apps/web"] {
+            assert_eq!(text.parse(), Ok(WorkloadName("web".into())), "{text}");
+        }
+        for (text, complaint) in
+            [("sts/db", "only Deployments"), ("deploy/", "no name"), ("deploy/a/b", "no name"), ("Web", "no name")]
+        {
+            assert!(WorkloadName::from_str(text).unwrap_err().contains(complaint), "{text}");
+        }
+    }
+}

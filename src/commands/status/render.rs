@@ -1,0 +1,256 @@
+//! The screen as text. Colours are always written: the stream strips them where nobody can see them.
+
+use std::fmt::Write;
+
+use anstyle::{AnsiColor, Style};
+use jiff::Timestamp;
+
+use super::next;
+use super::screen::{Mark, Screen};
+use crate::api::gate::{GateState, GateStatus, Outcome};
+
+const PLAIN: Style = Style::new();
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const RED: Style = AnsiColor::Red.on_default();
+const GREEN: Style = AnsiColor::Green.on_default();
+const YELLOW: Style = AnsiColor::Yellow.on_default();
+const CYAN: Style = AnsiColor::Cyan.on_default();
+
+/// Rollouts of the past that are shown.
+const HISTORY: usize = 5;
+/// Pods that are shown.
+const PODS: usize = 40;
+
+/// The screen as text with colours.
+pub(super) fn render(screen: &Screen) -> String {
+    let mut text = String::new();
+    heading(screen, &mut text);
+    revisions(screen, &mut text);
+    pods(screen, &mut text);
+    if let Some(gate) = &screen.gate {
+        evidence(screen, gate, &mut text);
+        rejected(screen, gate, &mut text);
+        history(screen, gate, &mut text);
+    }
+    text
+}
+
+fn heading(screen: &Screen, out: &mut String) {
+    let replicas = screen.replicas;
+    let paused = if screen.paused { format!("  {YELLOW}paused{YELLOW:#}") } else { String::new() };
+    field(
+        out,
+        "Deployment",
+        &format!(
+            "{BOLD}{}/{}{BOLD:#}  {} of {} ready, {} available, {} updated{paused}",
+            printable(&screen.namespace),
+            printable(&screen.name),
+            replicas.ready,
+            replicas.wanted,
+            replicas.available,
+            replicas.updated
+        ),
+    );
+    let Some(policy) = &screen.policy else {
+        field(out, "Policy", "none: no HealthPolicy governs this Deployment, or the operator does not run");
+        return;
+    };
+    field(out, "Policy", &format!("{} ({:?})", printable(&policy.name), policy.mode));
+    if let Some(compliant) = &screen.compliant {
+        let style = if compliant.status == "True" { GREEN } else { YELLOW };
+        let findings = match screen.findings {
+            0 => "no findings".into(),
+            1 => "1 finding".into(),
+            count => format!("{count} findings"),
+        };
+        let message = if compliant.status == "True" { String::new() } else { printable(&compliant.message) };
+        let reason = printable(&compliant.reason);
+        field(out, "Compliant", format!("{style}{reason}{style:#}, {findings}  {message}").trim_end());
+    }
+    if let Some(gate) = &screen.gate {
+        let style = colour(gate.state);
+        let reason = if gate.reason.is_empty() { String::new() } else { format!(" ({})", printable(&gate.reason)) };
+        let since = gate.since.as_ref().map_or_else(String::new, |since| format!("  for {}", age(screen, since.0)));
+        field(out, "Gate", &format!("{style}{BOLD}{:?}{BOLD:#}{style:#}{reason}{DIM}{since}{DIM:#}", gate.state));
+        if !gate.message.is_empty() {
+            field(out, "", &printable(&gate.message));
+        }
+    }
+    if let Some(step) = next::step(screen) {
+        field(out, "Step", &step);
+    }
+    let asked = screen.request.as_ref().filter(|request| {
+        let is_done = screen.gate.as_ref().is_some_and(|gate| gate.applied_requests.contains(&request.id));
+        !is_done && request.template_hash == screen.template_hash
+    });
+    if let Some(request) = asked {
+        field(out, "Asked", &format!("{:?}; the operator has not taken it up yet", request.action));
+    }
+    field(out, "Next", &format!("{CYAN}{}{CYAN:#}", next::next(screen)));
+}
+
+fn revisions(screen: &Screen, out: &mut String) {
+    let mut rows = vec![heads(&["REVISION", "", "REPLICAS", "READY", "AVAILABLE"])];
+    // Empty old ones are history of the Deployment controller, not of this rollout.
+    for row in screen.revisions.iter().filter(|row| row.mark != Mark::Old || row.replicas > 0) {
+        let (style, mark) = match row.mark {
+            Mark::StableAndCurrent => (GREEN, "stable, current"),
+            Mark::Stable => (GREEN, "stable"),
+            Mark::Current => (CYAN, "current"),
+            Mark::Old => (DIM, "old"),
+        };
+        let number = |number: u32| (PLAIN, number.to_string());
+        rows.push(vec![
+            (PLAIN, row.name.clone()),
+            (style, mark.into()),
+            number(row.replicas),
+            number(row.ready),
+            number(row.available),
+        ]);
+    }
+    table(out, &rows);
+}
+
+fn pods(screen: &Screen, out: &mut String) {
+    let mut rows = vec![heads(&["POD", "REVISION", "READY", "RESTARTS", "STATE"])];
+    for pod in screen.pods.iter().take(PODS) {
+        let style = match pod.state.as_str() {
+            "Running" if pod.ready_containers == pod.containers => GREEN,
+            "Running" | "Pending" | "Terminating" | "Succeeded" => YELLOW,
+            _ => RED,
+        };
+        let message = if pod.message.is_empty() { String::new() } else { format!(": {}", pod.message) };
+        rows.push(vec![
+            (PLAIN, pod.name.clone()),
+            (PLAIN, pod.revision.clone()),
+            (PLAIN, format!("{}/{}", pod.ready_containers, pod.containers)),
+            (if pod.restarts > 0 { YELLOW } else { PLAIN }, pod.restarts.to_string()),
+            (style, format!("{}{message}", pod.state)),
+        ]);
+    }
+    table(out, &rows);
+    let more = screen.pods.len().saturating_sub(PODS);
+    if more > 0 {
+        let _ = writeln!(out, "  {DIM}and {more} more{DIM:#}");
+    }
+}
+
+fn evidence(screen: &Screen, gate: &GateStatus, out: &mut String) {
+    let mut rows = vec![heads(&["EVIDENCE", "PODS", "SUCH AS", "FIRST SEEN", "MESSAGE"])];
+    for one in &gate.evidence {
+        let container = if one.container.is_empty() { String::new() } else { format!("/{}", one.container) };
+        rows.push(vec![
+            (RED, format!("{:?}", one.class)),
+            (PLAIN, one.pods.to_string()),
+            (PLAIN, format!("{}{container}", one.pod)),
+            (DIM, format!("{} ago", age(screen, one.first_seen.0))),
+            (PLAIN, one.message.clone()),
+        ]);
+    }
+    table(out, &rows);
+    if let Some(blame) = &gate.blame {
+        let _ = writeln!(out, "  {BOLD}Blame: {:?}{BOLD:#}, {}", blame.verdict, printable(&blame.rule));
+    }
+}
+
+fn rejected(screen: &Screen, gate: &GateStatus, out: &mut String) {
+    let mut rows = vec![heads(&["REJECTED TEMPLATE", "REASON", "WHEN", ""])];
+    for one in gate.rejected.iter().rev() {
+        let is_current = one.version.template_hash == screen.template_hash;
+        rows.push(vec![
+            (PLAIN, one.version.template_hash.clone()),
+            (RED, one.reason.clone()),
+            (DIM, format!("{} ago", age(screen, one.time.0))),
+            (YELLOW, if is_current { "the present template".into() } else { String::new() }),
+        ]);
+    }
+    table(out, &rows);
+}
+
+fn history(screen: &Screen, gate: &GateStatus, out: &mut String) {
+    let mut rows = vec![heads(&["HISTORY", "OUTCOME", "REASON", "BEGAN", "TOOK", "WORST"])];
+    for past in gate.history.iter().rev().take(HISTORY) {
+        let style = match past.outcome {
+            Outcome::Completed => GREEN,
+            Outcome::Restored | Outcome::Reverted | Outcome::Held => RED,
+            Outcome::Superseded | Outcome::Overridden | Outcome::Ungated => YELLOW,
+        };
+        let worst = past.worst_ready.zip(past.worst_of);
+        rows.push(vec![
+            (PLAIN, past.version.template_hash.clone()),
+            (style, format!("{:?}", past.outcome)),
+            (PLAIN, past.reason.clone()),
+            (DIM, format!("{} ago", age(screen, past.started.0))),
+            (PLAIN, duration(past.seconds)),
+            (PLAIN, worst.map_or_else(|| "-".into(), |(ready, of)| format!("{ready} of {of} ready"))),
+        ]);
+    }
+    table(out, &rows);
+}
+
+fn colour(state: GateState) -> Style {
+    match state {
+        GateState::Stable => GREEN,
+        GateState::Rolling | GateState::Baking => CYAN,
+        GateState::AwaitingApproval | GateState::NotGated | GateState::Restoring => YELLOW,
+        GateState::Held | GateState::Restored | GateState::Reverted => RED,
+    }
+}
+
+fn field(out: &mut String, name: &str, value: &str) {
+    let _ = writeln!(out, "{DIM}{name:<12}{DIM:#}{value}");
+}
+
+type Cell = (Style, String);
+
+fn heads(names: &[&str]) -> Vec<Cell> {
+    names.iter().map(|name| (DIM, (*name).to_owned())).collect()
+}
+
+/// Columns, after an empty line; a head without rows is not shown.
+fn table(out: &mut String, rows: &[Vec<Cell>]) {
+    if rows.len() < 2 {
+        return;
+    }
+    let shown: Vec<Vec<Cell>> =
+        rows.iter().map(|row| row.iter().map(|(style, text)| (*style, printable(text))).collect()).collect();
+    let width = |column: usize| {
+        shown.iter().filter_map(|row| row.get(column)).map(|(_, text)| text.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..rows.first().map_or(0, Vec::len)).map(width).collect();
+    out.push('\n');
+    for row in &shown {
+        let last = row.iter().rposition(|(_, text)| !text.is_empty()).unwrap_or(0);
+        for (index, ((style, text), width)) in row.iter().zip(&widths).enumerate().take(last + 1) {
+            let padding = if index == last { 0 } else { width.saturating_sub(text.chars().count()) + 2 };
+            let _ = write!(out, "{style}{text}{style:#}{:padding$}", "");
+        }
+        out.push('\n');
+    }
+}
+
+fn age(screen: &Screen, since: Timestamp) -> String {
+    duration(screen.now.duration_since(since).as_secs())
+}
+
+/// Two figures at most: 45s, 3m20s, 5h10m, 4d2h.
+pub(super) fn duration(seconds: i64) -> String {
+    let seconds = seconds.max(0);
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m{}s", seconds % 60),
+        (0, ..) => format!("{hours}h{}m", minutes % 60),
+        _ => format!("{days}d{}h", hours % 24),
+    }
+}
+
+/// Without control characters: what an object says must not drive the terminal.
+fn printable(text: &str) -> String {
+    text.chars().filter(|character| !character.is_control()).collect()
+}
+
+#[cfg(test)]
+#[path = "render_tests.rs"]
+mod tests;

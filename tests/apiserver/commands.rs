@@ -1,0 +1,144 @@
+//! The commands for people, against a live operator: what is asked is done, and told.
+
+use std::process::{Output, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::support::namespace::container;
+use crate::support::{Operator, TestNamespace, eventually};
+
+/// A policy that only gates, with a short bake at the end.
+fn gating(steps: Value) -> Value {
+    json!({"selector": {}, "mode": "Enforce", "rollout": {"steps": steps, "bakeAfterSeconds": 1}})
+}
+
+/// The command as people type it, in the test's namespace.
+fn command(ns: &TestNamespace, line: &str) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_gracekeeper"));
+    command.args(line.split(' ')).args(["-n", &ns.name]).env("KUBECONFIG", &ns.cluster.kubeconfig);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+async fn run(ns: &TestNamespace, line: &str) -> Output {
+    command(ns, line).output().await.unwrap()
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn assert_ended(output: &Output, code: i32, sentences: &[&str]) {
+    let text = said(output);
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    for sentence in sentences {
+        assert!(text.contains(sentence), "{sentence:?} is missing in: {text}");
+    }
+}
+
+/// Waits until the gate is in this state.
+async fn gate(ns: &TestNamespace, state: &str) -> Value {
+    eventually(&format!("the gate is {state}"), || async {
+        let health = serde_json::to_value(ns.healths().get_opt("web").await.unwrap()?).unwrap();
+        (health["status"]["gate"]["state"] == state).then_some(health)
+    })
+    .await
+}
+
+/// A proven Deployment `web` of 3 pods, gated over these steps.
+async fn proven(ns: &TestNamespace, steps: Value) -> Operator {
+    ns.deployment("web", 3, container()).await;
+    let operator = Operator::start(ns).await;
+    ns.policy("web", gating(steps)).await;
+    gate(ns, "Stable").await;
+    operator
+}
+
+async fn release(ns: &TestNamespace, image: &str, annotations: Value) {
+    ns.merge(
+        "web",
+        json!({"spec": {"template": {"metadata": {"annotations": annotations},
+                                     "spec": {"containers": [{"name": "app", "image": image}]}}}}),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_held_rollout_goes_on_when_a_person_resumes_it() {
+    let ns = TestNamespace::new("cli-hold").await;
+    let _operator = proven(&ns, json!([])).await;
+    release(&ns, "example.com/app:2", json!({"gracekeeper.dev/sim-ready-after": "4s"})).await;
+    gate(&ns, "Rolling").await;
+
+    let held = run(&ns, "hold deploy/web --wait --timeout 60").await;
+    assert_ended(&held, 0, &["Asked to hold the present version of deploy/web", "Held (ByRequest)"]);
+    assert_eq!(ns.get("web").await["spec"]["paused"], true);
+    let status = run(&ns, "status web").await;
+    assert_ended(&status, 0, &["paused", "Held (ByRequest)", "`gracekeeper resume deploy/web -n "]);
+
+    let resumed = run(&ns, "resume deployment/web --wait --timeout 80").await;
+    assert_ended(&resumed, 0, &["Rolling (Released)", "Baking (AfterCompletion)", "Stable (Proven)"]);
+    ns.settled("web").await;
+    let health = gate(&ns, "Stable").await;
+    let fields = health["metadata"]["managedFields"].as_array().unwrap();
+    assert!(fields.iter().any(|entry| entry["manager"] == "gracekeeper-cli"), "{fields:?}");
+}
+
+#[tokio::test]
+async fn a_manual_step_waits_for_a_person() {
+    let ns = TestNamespace::new("cli-approve").await;
+    let _operator = proven(&ns, json!([{"pods": 1, "bakeSeconds": 1, "approval": "Manual"}])).await;
+    release(&ns, "example.com/app:2", json!({})).await;
+    gate(&ns, "AwaitingApproval").await;
+    assert_ended(
+        &run(&ns, "status deploy/web").await,
+        0,
+        &["1 of 1: 1 pod, 1 s, then approval", "gracekeeper approve"],
+    );
+
+    let approved = run(&ns, "approve deploy/web --wait --timeout 80").await;
+    assert_ended(&approved, 0, &["Rolling (StepPassed)", "Stable (Proven)"]);
+    let again = run(&ns, "approve deploy/web").await;
+    assert_ended(&again, 0, &["note: the gate is Stable", "only while it is AwaitingApproval"]);
+}
+
+#[tokio::test]
+async fn a_restored_version_is_shown_with_its_evidence_and_can_be_tried_again() {
+    let ns = TestNamespace::new("cli-retry").await;
+    let _operator = proven(&ns, json!([])).await;
+    release(&ns, "example.com/app:2", json!({"gracekeeper.dev/sim-fault": "crash"})).await;
+    gate(&ns, "Restored").await;
+
+    let status = run(&ns, "status deploy/web").await;
+    assert_ended(&status, 0, &["Restored (Restored)", "EVIDENCE", "Crash", "Blame: Release", "the present template"]);
+    assert_ended(&status, 0, &["HISTORY", "stable ", "current ", "`gracekeeper retry deploy/web -n "]);
+    assert!(!said(&status).contains('\u{1b}'), "no colours in a pipe");
+    let document = run(&ns, "status deploy/web -o json").await;
+    let document: Value = serde_json::from_slice(&document.stdout).unwrap();
+    assert_eq!(document["gate"]["state"], "Restored");
+    assert_eq!(document["gate"]["evidence"][0]["class"], "Crash");
+
+    // Asked again, the same version gets its pods back; how that ends is the gate's matter.
+    assert_ended(&run(&ns, "retry deploy/web").await, 0, &["Asked to try again the present version of deploy/web"]);
+    let health = gate(&ns, "Rolling").await;
+    assert_eq!(health["status"]["gate"]["reason"], "Retried");
+    assert_eq!(health["status"]["gate"]["appliedRequests"][0], health["spec"]["request"]["id"]);
+    ns.until("web", "no longer paused", |web| web["spec"].get("paused").is_none()).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_asked_is_said() {
+    let ns = TestNamespace::new("cli-errors").await;
+    ns.deployment("web", 1, container()).await;
+    assert_ended(&run(&ns, "hold deploy/web").await, 1, &["deploy/web in namespace", "is not governed"]);
+    assert_ended(&run(&ns, "status deploy/web").await, 0, &["no HealthPolicy governs", "Running"]);
+    assert_ended(&run(&ns, "status deploy/none").await, 1, &["there is no Deployment none"]);
+
+    let identity = crate::support::operator::Identity::install(&ns);
+    let mut stranger = command(&ns, "hold deploy/web");
+    ns.cluster.kubectl(&["delete", "clusterrolebinding", &identity.release]);
+    let refused = stranger.env("KUBECONFIG", &identity.kubeconfig).output().await.unwrap();
+    assert_ended(&refused, 1, &["not allowed to get workloadhealths"]);
+    let nowhere = command(&ns, "hold deploy/web").env("KUBECONFIG", "/dev/null").output().await.unwrap();
+    assert_ended(&nowhere, 1, &["no cluster"]);
+}
