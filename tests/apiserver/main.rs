@@ -20,5 +20,6 @@ mod other_writers;
 mod ownership;
 mod process;
 mod rights;
+mod rollouts;
 mod schema;
 mod survival;
