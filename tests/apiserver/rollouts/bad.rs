@@ -115,28 +115,37 @@ async fn revert_writes_the_stable_template_back() {
     assert_eq!(rig.ns.revisions("web").await, 2);
 }
 
-/// Pods of the stable version fail as they are told to, and stay so.
-async fn break_stable(rig: &Rig) {
+/// All pods that there are fail, and stay so.
+async fn break_all(rig: &Rig) {
+    let pods = rig.ns.pods().list(&ListParams::default()).await.unwrap();
+    break_pods(rig, &pods.iter().map(ResourceExt::name_any).collect::<Vec<_>>()).await;
+}
+
+/// These pods crash after they were ready, and stay so.
+async fn break_pods(rig: &Rig, names: &[String]) {
     let pods = rig.ns.pods();
-    for pod in pods.list(&ListParams::default()).await.unwrap() {
-        let name = pod.name_any();
+    for name in names {
+        // A fault that no simulated kubelet knows: it leaves the pod alone from now on.
         let stuck = json!({"metadata": {"annotations": {"gracekeeper.dev/sim-fault": "as-it-is"}}});
-        pods.patch(&name, &PatchParams::default(), &Patch::Merge(stuck)).await.unwrap();
+        let pod = pods.patch(name, &PatchParams::default(), &Patch::Merge(stuck)).await.unwrap();
         let mut container = pod.data["status"]["containerStatuses"][0].clone();
+        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let ended = json!({"exitCode": 1, "reason": "Error", "startedAt": now, "finishedAt": now});
         container["ready"] = json!(false);
         container["restartCount"] = json!(1);
         container["state"] = json!({"waiting": {"reason": "CrashLoopBackOff", "message": "no database"}});
-        container["lastState"] = json!({"terminated": {"exitCode": 1, "reason": "Error"}});
-        let conditions = json!([{"type": "Ready", "status": "False"}, {"type": "ContainersReady", "status": "False"}]);
+        container["lastState"] = json!({"terminated": ended});
+        let turned = |type_: &str| json!({"type": type_, "status": "False", "lastTransitionTime": now});
+        let conditions = [turned("Ready"), turned("ContainersReady")];
         let status = json!({"status": {"containerStatuses": [container], "conditions": conditions}});
-        pods.patch_status(&name, &PatchParams::default(), &Patch::Strategic(status)).await.unwrap();
+        pods.patch_status(name, &PatchParams::default(), &Patch::Strategic(status)).await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn a_failure_that_stable_pods_share_is_no_ground_for_taking_back() {
     let rig = Rig::new("environment", 3, json!({})).await;
-    break_stable(&rig).await;
+    break_all(&rig).await;
     rig.release(&manifest(3, 2, "crash")).await;
     let gate = rig.says("Held", "Environment").await;
     assert_eq!(gate["blame"]["verdict"], "Environment");
@@ -148,7 +157,7 @@ async fn a_failure_that_stable_pods_share_is_no_ground_for_taking_back() {
 #[tokio::test]
 async fn a_version_that_mends_a_broken_stable_one_passes() {
     let rig = Rig::new("mends", 3, json!({})).await;
-    break_stable(&rig).await;
+    break_all(&rig).await;
     rig.release(&manifest(3, 2, "")).await;
     eventually("the second version is proven", || async {
         let gate = rig.gate().await;
@@ -201,6 +210,123 @@ async fn an_operator_that_is_killed_while_it_hands_back_goes_on_afterwards() {
     rig.says("Restored", "Restored").await;
     rig.stable_has(10).await;
     assert_eq!(between["state"], "Restoring");
+    assert_eq!(rig.get().await["spec"]["template"], applied["spec"]["template"]);
+    assert_eq!(rig.ns.revisions("web").await, 2);
+}
+
+#[tokio::test]
+async fn a_version_that_starts_too_slowly_is_taken_back() {
+    let rig = Rig::new("slow", 3, json!({})).await;
+    let mut slow = manifest(3, 2, "");
+    slow["spec"]["template"]["metadata"]["annotations"] = json!({"gracekeeper.dev/sim-ready-after": "60s"});
+    rig.release(&slow).await;
+    let gate = rig.says("Restored", "Restored").await;
+    rig.stable_has(3).await;
+    assert_eq!(gate["rejected"][0]["reason"], "NotReadyInTime");
+}
+
+#[tokio::test]
+async fn a_version_that_loses_its_readiness_again_and_again_is_taken_back() {
+    // The step keeps one pod back for as long as it is not ready for 60 s on end.
+    let rig = Rig::new("flap", 3, json!({"steps": [{"pods": 1, "bakeSeconds": 60}]})).await;
+    rig.release(&manifest(3, 2, "flap")).await;
+    let gate = rig.says("Restored", "Restored").await;
+    rig.stable_has(3).await;
+    assert_eq!(gate["rejected"][0]["reason"], "ReadyFlapping");
+}
+
+/// A ready pod of the new version restarts, and does not come back.
+async fn restart_new(rig: &Rig) {
+    let pods = rig.ns.pods().list(&ListParams::default()).await.unwrap();
+    let is_new = |name: &str| !name.starts_with(&format!("{}-", rig.stable));
+    let names: Vec<String> = pods.iter().map(ResourceExt::name_any).filter(|name| is_new(name)).collect();
+    assert!(!names.is_empty());
+    break_pods(rig, &names).await;
+}
+
+#[tokio::test]
+async fn a_version_that_crashes_after_it_was_ready_is_taken_back_from_its_step() {
+    let rig = Rig::new("bake", 3, json!({"steps": [{"pods": 1, "bakeSeconds": 60}]})).await;
+    rig.release(&manifest(3, 2, "")).await;
+    rig.says("Baking", "Step").await;
+    eventually("it bakes", || async { rig.gate().await["rollout"]["bakeSince"].is_string().then_some(()) }).await;
+    restart_new(&rig).await;
+    let gate = rig.says("Restored", "Restored").await;
+    rig.stable_has(3).await;
+    assert_eq!(gate["rejected"][0]["reason"], "RestartedAfterReady");
+}
+
+#[tokio::test]
+async fn a_regression_of_a_complete_version_is_taken_back() {
+    let rig = Rig::new("regress", 3, json!({"bakeAfterSeconds": 120})).await;
+    rig.release(&manifest(3, 2, "")).await;
+    rig.says("Baking", "AfterCompletion").await;
+    restart_new(&rig).await;
+    let gate = rig.says("Restored", "Restored").await;
+    rig.stable_has(3).await;
+    assert_eq!(gate["rejected"][0]["reason"], "RestartedAfterReady");
+}
+
+#[tokio::test]
+async fn without_old_revisions_a_regression_is_only_held() {
+    let limited = |version| {
+        let mut object = manifest(3, version, "");
+        object["spec"]["revisionHistoryLimit"] = json!(0);
+        object
+    };
+    let rig = Rig::of("no-history", limited(1), json!({"bakeAfterSeconds": 120})).await;
+    rig.release(&limited(2)).await;
+    rig.says("Baking", "AfterCompletion").await;
+    eventually("the old ReplicaSet is gone", || async { (rig.ns.revisions("web").await == 1).then_some(()) }).await;
+    restart_new(&rig).await;
+    let gate = rig.says("Held", "NoStableRevision").await;
+    assert_eq!(gate["evidence"][0]["class"], "RestartedAfterReady");
+    assert_eq!(rig.writes().map_or(0, |writes| writes.1), 0);
+}
+
+#[tokio::test]
+async fn pods_that_pod_security_refuses_are_taken_back() {
+    let rig = Rig::new("security", 3, json!({})).await;
+    let label = "pod-security.kubernetes.io/enforce=baseline";
+    rig.kubectl(&["label", "namespace", &rig.ns.name, label]).unwrap();
+    let mut privileged = manifest(3, 2, "");
+    privileged["spec"]["template"]["spec"]["containers"][0]["securityContext"] = json!({"privileged": true});
+    rig.release(&privileged).await;
+    let gate = rig.says("Restored", "Restored").await;
+    rig.stable_has(3).await;
+    assert_eq!(gate["rejected"][0]["reason"], "Rejected");
+}
+
+#[tokio::test]
+async fn an_operator_that_is_killed_before_a_failure_shows_stops_it_afterwards() {
+    let mut rig = Rig::new("killed-early", 3, json!({})).await;
+    rig.operator.signal("KILL");
+    rig.operator.ended().await;
+    let applied = rig.release(&manifest(3, 2, "crash")).await;
+    let identity = Identity::install(&rig.ns);
+    rig.operator = Operator::spawn(&rig.ns, &identity, &[]);
+    rig.operator.ready().await;
+    rig.says("Restored", "Restored").await;
+    rig.stable_has(3).await;
+    assert_eq!(rig.get().await["spec"]["template"], applied["spec"]["template"]);
+    assert_eq!(rig.events("RolloutRestoring").await, 1);
+}
+
+#[tokio::test]
+async fn an_operator_that_is_killed_once_the_pause_is_seen_goes_on_afterwards() {
+    let mut rig = Rig::new("killed-paused", 10, json!({})).await;
+    let applied = rig.release(&manifest(10, 2, "crash")).await;
+    let capacity = Capacity::of(&rig.ns);
+    rig.ns.until("web", "it is paused", |web| web["spec"]["paused"] == true).await;
+    rig.operator.signal("KILL");
+    rig.operator.ended().await;
+    let identity = Identity::install(&rig.ns);
+    rig.operator = Operator::spawn(&rig.ns, &identity, &[]);
+    rig.operator.ready().await;
+    rig.says("Restored", "Restored").await;
+    rig.stable_has(10).await;
+    let least = capacity.least().await;
+    assert!(least >= 8, "{least} ready pods, 8 must be");
     assert_eq!(rig.get().await["spec"]["template"], applied["spec"]["template"]);
     assert_eq!(rig.ns.revisions("web").await, 2);
 }

@@ -131,3 +131,38 @@ async fn a_deployment_that_is_deleted_meanwhile_is_forgotten() {
     rig.ns.forgotten("web").await;
     eventually("its ReplicaSets are gone", || async { (rig.ns.revisions("web").await == 0).then_some(()) }).await;
 }
+
+#[tokio::test]
+async fn a_policy_that_is_edited_to_restore_takes_a_held_version_back() {
+    let (rig, bad) = Rig::held("edited", 3).await;
+    rig.ns.policy("web", gated(json!({}))).await;
+    rig.says("Restored", "Restored").await;
+    rig.stable_has(3).await;
+    assert_eq!(rig.get().await["spec"]["template"], bad["spec"]["template"]);
+}
+
+#[tokio::test]
+async fn a_held_deployment_is_scaled_to_zero_and_back() {
+    let (rig, bad) = Rig::held("zero-held", 3).await;
+    rig.scale(0);
+    rig.stable_has(0).await;
+    rig.scale(3);
+    rig.ns.until("web", "it has pods again", |web| web["status"]["replicas"].as_i64() >= Some(3)).await;
+    stays("it is held", Duration::from_secs(3), || async {
+        rig.gate().await["state"] == "Held" && rig.is_paused().await
+    })
+    .await;
+    assert_eq!(rig.get().await["spec"]["template"], bad["spec"]["template"]);
+}
+
+#[tokio::test]
+async fn scaled_while_it_hands_back_the_stable_version_ends_with_that_size() {
+    let rig = Rig::new("hpa-early", 10, json!({})).await;
+    rig.release(&manifest(10, 2, "crash")).await;
+    rig.passes_through("Restoring").await;
+    rig.scale(14);
+    rig.says("Restored", "Restored").await;
+    rig.stable_has(14).await;
+    rig.release(&manifest(14, 3, "")).await;
+    rig.says("Stable", "Proven").await;
+}
