@@ -21,5 +21,6 @@ mod other_writers;
 mod ownership;
 mod process;
 mod rights;
+mod rollouts;
 mod schema;
 mod survival;

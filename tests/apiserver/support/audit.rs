@@ -13,6 +13,8 @@ pub(crate) struct Audit {
 /// One request.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
+    /// When it was answered.
+    pub(crate) at: String,
     pub(crate) verb: String,
     pub(crate) group: String,
     pub(crate) resource: String,
@@ -54,6 +56,7 @@ impl Audit {
 fn entry(event: &Value) -> Entry {
     let text = |path: &str| event.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
     Entry {
+        at: text("/stageTimestamp"),
         verb: text("/verb"),
         group: text("/objectRef/apiGroup"),
         resource: text("/objectRef/resource"),

@@ -57,6 +57,10 @@ impl TestNamespace {
         Api::namespaced_with(self.client.clone(), &self.name, &resource("apps", "v1", "ReplicaSet", "replicasets"))
     }
 
+    pub(crate) fn pods(&self) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.name, &resource("", "v1", "Pod", "pods"))
+    }
+
     /// Applies a policy with this spec.
     pub(crate) async fn policy(&self, name: &str, spec: Value) {
         let object = json!({"apiVersion": "gracekeeper.dev/v1alpha1", "kind": "HealthPolicy",
