@@ -118,12 +118,11 @@ async fn a_restored_version_is_shown_with_its_evidence_and_can_be_tried_again() 
     assert_eq!(document["gate"]["state"], "Restored");
     assert_eq!(document["gate"]["evidence"][0]["class"], "Crash");
 
-    // Asked again, the same version gets its pods back; how that ends is the gate's matter.
-    assert_ended(&run(&ns, "retry deploy/web").await, 0, &["Asked to try again the present version of deploy/web"]);
-    let health = gate(&ns, "Rolling").await;
-    assert_eq!(health["status"]["gate"]["reason"], "Retried");
+    // Asked again, the same version gets its pods back, fails again, and its capacity is not taken back twice.
+    let again = run(&ns, "retry deploy/web --wait --timeout 80").await;
+    assert_ended(&again, 1, &["Asked to try again the present version of deploy/web", "Held (AlreadyTakenBack)"]);
+    let health = gate(&ns, "Held").await;
     assert_eq!(health["status"]["gate"]["appliedRequests"][0], health["spec"]["request"]["id"]);
-    ns.until("web", "no longer paused", |web| web["spec"].get("paused").is_none()).await;
 }
 
 #[tokio::test]
