@@ -94,7 +94,7 @@ impl Rig {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(Duration::from_mins(1), look).await.unwrap_or_else(|_| panic!("never {state}"));
+        tokio::time::timeout(Duration::from_secs(60), look).await.unwrap_or_else(|_| panic!("never {state}"));
     }
 
     async fn get(&self) -> Value {
