@@ -116,7 +116,13 @@ impl<'a> Situation<'a> {
     pub(super) fn new(seen: &'a Seen<'a>, memory: &'a GateStatus, assessment: Assessment) -> Self {
         let restore = match (memory.state, &memory.stable) {
             (GateState::Restoring | GateState::Restored, Some(stable)) => {
-                restore::next(seen.deployment, seen.revisions, &stable.replica_set_uid)
+                match restore::next(seen.deployment, seen.revisions, &stable.replica_set_uid) {
+                    // Pods say that it is not: the ReplicaSet's status follows in a moment.
+                    restore::Step::Saturated if assessment.candidate_ready < seen.deployment.replicas => {
+                        restore::Step::Wait
+                    }
+                    step => step,
+                }
             }
             _ => restore::Step::NotYet,
         };
@@ -245,11 +251,13 @@ impl<'a> Situation<'a> {
         stable_revision(self.seen, self.memory)
     }
 
-    /// The template's own revision is whole and available: the controller empties the others, paused or not.
+    /// The template's own revision is whole and available: the controller empties the others, paused or not. A pod that
+    /// is not ready any more says so before the status of its ReplicaSet does.
     pub(super) fn is_saturated(&self) -> bool {
         let wanted = self.seen.deployment.replicas;
         let is_current_stable = self.is_template_stable();
         !is_current_stable
+            && self.assessment.candidate_ready >= wanted
             && self.seen.current().is_some_and(|current| current.replicas == wanted && current.available == wanted)
     }
 
