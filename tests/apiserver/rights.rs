@@ -119,6 +119,18 @@ async fn everything(ns: &TestNamespace, identity: &Identity) {
     .await;
     ns.compliant("web", "InSync").await;
 
+    // Bad versions: the capacity of one is handed back, the template of the other is written back.
+    for (name, how, end) in [("restored", "Restore", "Restored"), ("reverted", "Revert", "Reverted")] {
+        ns.deployment(name, 3, container()).await;
+        let rollout = json!({"onFailure": how, "bakeAfterSeconds": 0});
+        let selector = json!({"matchLabels": {"app": name}});
+        ns.policy(name, json!({"selector": selector, "priority": 1, "mode": "Enforce", "rollout": rollout})).await;
+        gate(ns, name, "Stable").await;
+        let bad = json!({"metadata": {"annotations": {"gracekeeper.dev/sim-fault": "crash"}}});
+        ns.merge(name, json!({"spec": {"template": bad}})).await;
+        gate(ns, name, end).await;
+    }
+
     // A Deployment that is recreated, one that is no longer selected, and a policy that goes.
     ns.deployment("other", 1, container()).await;
     ns.compliant("other", "InSync").await;
@@ -128,6 +140,15 @@ async fn everything(ns: &TestNamespace, identity: &Identity) {
     ns.forgotten("other").await;
     assert_eq!(pod(&ns.settled("web").await)["containers"][0].get("livenessProbe"), None);
     drop(second);
+}
+
+/// Waits until the gate is in this state.
+async fn gate(ns: &TestNamespace, name: &str, state: &str) {
+    eventually(&format!("the gate of {name} is {state}"), || async {
+        let health = serde_json::to_value(ns.healths().get_opt(name).await.unwrap()?).unwrap();
+        (health["status"]["gate"]["state"] == state).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -110,7 +110,7 @@ fn of_revision<'a>(
 fn is_pardoned(pod: &PodView, material: &Material<'_>) -> bool {
     material.retried.is_some_and(|retried| {
         let over = material.measure.now.duration_since(retried) >= material.measure.patience.start;
-        !over && pod.created.is_none_or(|created| created <= retried)
+        !over && pod.created.is_none_or(|created| created < retried)
     })
 }
 
