@@ -72,7 +72,8 @@ async fn a_held_rollout_goes_on_when_a_person_resumes_it() {
 
     let held = run(&ns, "hold deploy/web --wait --timeout 60").await;
     assert_ended(&held, 0, &["Asked to hold the present version of deploy/web", "Held (ByRequest)"]);
-    assert_eq!(ns.get("web").await["spec"]["paused"], true);
+    // The intent is stored first, the pause follows.
+    ns.until("web", "paused", |web| web["spec"]["paused"] == true).await;
     let status = run(&ns, "status web").await;
     assert_ended(&status, 0, &["paused", "Held (ByRequest)", "`gracekeeper resume deploy/web -n "]);
 
