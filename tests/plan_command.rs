@@ -221,7 +221,18 @@ fn yaml_output_says_the_same_as_json() {
 }
 
 #[test]
-fn nothing_to_read_is_not_an_error() {
+fn nothing_to_read_is_an_error_so_that_a_failed_renderer_in_a_pipe_is_noticed() {
     let run = plan(&["-f", "-"], "");
-    assert_eq!((run.code, run.out.trim()), (0, "0 Deployments: 0 to change, 0 unchanged; 0 findings"));
+    assert_eq!((run.code, run.out.trim()), (2, ""));
+    assert_eq!(run.err.trim(), "error: -: no HealthPolicy and no Deployment was read");
+}
+
+#[test]
+fn a_deployment_of_an_old_or_broken_shape_is_refused() {
+    let old = "apiVersion: extensions/v1beta1\nkind: Deployment\nmetadata: {name: web}\n";
+    assert_eq!(plan(&["-f", "-"], old).code, 2);
+    let odd = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {replicas: three, template: {spec: {containers: [{name: a}]}}}\n";
+    let run = plan(&["-f", "-"], odd);
+    assert_eq!(run.code, 2);
+    assert!(run.err.contains("Deployment default/web: spec.replicas: must be a whole number"), "{}", run.err);
 }
