@@ -8,6 +8,7 @@
 #![allow(clippy::duplicated_attributes, clippy::struct_field_names)] // printcolumn repeats; units end names
 
 pub mod availability;
+pub mod availability_status;
 pub mod conditions;
 pub mod containers;
 pub mod crds;

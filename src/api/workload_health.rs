@@ -5,6 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::availability_status::AvailabilityStatus;
 use super::gate::GateStatus;
 use super::health_policy::Mode;
 
@@ -343,20 +344,6 @@ pub struct Contention {
     /// When the next try is due; absent while it has not yet been given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<Time>,
-}
-
-/// Measured availability, as decimal strings in per cent.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AvailabilityStatus {
-    /// Replica-weighted figure over the window.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 16))]
-    pub replica_weighted: Option<String>,
-    /// Error budget left.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 16))]
-    pub budget: Option<String>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference

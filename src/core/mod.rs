@@ -1,5 +1,6 @@
 //! What is decided. Pure: no IO, no async, no clock, no logging; time and observations are arguments.
 
+pub mod availability;
 pub mod backoff;
 pub mod canonical;
 pub mod contention;

@@ -15,8 +15,12 @@ pub struct Deployed {
     pub generation: i64,
     /// The generation that its controller speaks of.
     pub observed_generation: i64,
+    /// When the API server took it.
+    pub created: Option<Timestamp>,
     /// `spec.replicas`.
     pub replicas: u32,
+    /// `status.availableReplicas`: old and new pods together.
+    pub available: u32,
     /// `spec.paused`.
     pub paused: Paused,
     /// Whether its strategy is Recreate.
@@ -94,7 +98,9 @@ impl Deployed {
         Self {
             generation: number("/metadata/generation").unwrap_or(0),
             observed_generation: number("/status/observedGeneration").unwrap_or(0),
+            created: raw.pointer("/metadata/creationTimestamp").and_then(Value::as_str).and_then(|at| at.parse().ok()),
             replicas,
+            available: small(number("/status/availableReplicas").unwrap_or(0)),
             paused: paused(raw),
             recreate,
             max_surge,

@@ -24,6 +24,6 @@ mod wording;
 
 pub use facts::{Deployed, Paused, Revision};
 pub use gate::{Action, GateEvent, Verdict, decide};
-pub use pod::PodView;
+pub use pod::{ContainerView, Phase, PodView};
 pub use situation::{Gating, Off, Seen};
 pub use wording::EVENTS;

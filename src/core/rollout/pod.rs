@@ -29,6 +29,8 @@ pub struct PodView {
     pub reason: Box<str>,
     /// Whether something outside of it ends it: eviction, preemption, a taint, a node that shuts down.
     pub disrupted: bool,
+    /// Whether that is an eviction by the API, as a drain does it.
+    pub evicted: bool,
     /// Whether it has a node.
     pub scheduled: bool,
     /// Why it has none.
@@ -190,7 +192,7 @@ impl PodView {
 
     /// A node that does not answer: its controller sets the pod to not ready, and nobody is left to say so of the
     /// containers.
-    fn is_cut_off(&self) -> bool {
+    pub fn is_cut_off(&self) -> bool {
         let mut regular = self.containers.iter().filter(|container| !container.init).peekable();
         !self.ready
             && self.gates_waiting.is_empty()
@@ -301,6 +303,8 @@ mod raw {
         type_: Box<str>,
         #[serde(default)]
         status: Box<str>,
+        #[serde(default)]
+        reason: Box<str>,
         #[serde(default, deserialize_with = "message")]
         message: Box<str>,
         #[serde(default)]
@@ -374,6 +378,8 @@ mod raw {
                 deleting: metadata.deletion_timestamp.is_some(),
                 phase: status.phase,
                 disrupted: holds("DisruptionTarget"),
+                evicted: condition("DisruptionTarget")
+                    .is_some_and(|one| &*one.status == "True" && &*one.reason == "EvictionByEvictionAPI"),
                 scheduled: holds("PodScheduled") || spec.node_name.is_some(),
                 unschedulable: unschedulable.map(|condition| condition.message.clone()).unwrap_or_default(),
                 ready,
