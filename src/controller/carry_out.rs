@@ -60,11 +60,14 @@ impl CarryOut {
             // A release that waits has no policy: what was said before speaks of one that is gone.
             let is_release = gathered.owner.is_none();
             let same = |h: &WorkloadHealthStatus| {
-                h.contention == status.contention && h.policy == status.policy && h.gate == status.gate
+                h.contention == status.contention
+                    && h.policy == status.policy
+                    && h.gate == status.gate
+                    && h.availability == status.availability
             };
             let told = !said_compliant && !is_release && known.is_some_and(same);
-            let gate_says_more = known.is_some_and(|h| h.gate != status.gate);
-            if told || cause == PendingCause::Coalescing && !gate_says_more {
+            let says_more = known.is_some_and(|h| h.gate != status.gate || h.availability != status.availability);
+            if told || cause == PendingCause::Coalescing && !says_more {
                 return Ok(false);
             }
         }

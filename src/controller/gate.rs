@@ -39,7 +39,7 @@ impl GateView {
 }
 
 /// The gate's verdict; `None` when there is nothing to gate, or nobody can tell: then its memory stays as it is.
-pub(crate) fn verdict(gathered: &Gathered, is_fresh: bool) -> Option<Verdict> {
+pub(crate) fn verdict(gathered: &Gathered, is_fresh: bool, is_budget_spent: bool) -> Option<Verdict> {
     let memory = gathered.health.as_ref().and_then(|health| health.gate.clone());
     let gating = match &gathered.owner {
         None if memory.is_none() => return None,
@@ -68,7 +68,7 @@ pub(crate) fn verdict(gathered: &Gathered, is_fresh: bool) -> Option<Verdict> {
         pods: &view.pods,
         has_foreign_pods: view.has_foreign_pods(),
         gating,
-        is_budget_spent: false,
+        is_budget_spent,
         memory: &memory.unwrap_or_default(),
         request: view.request.as_ref(),
     }))

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::time::Instant;
 
+use super::availability::Availability;
 use super::carry_out::{Carried, CarryOut};
 use super::gate;
 use super::gather::{Gathered, gather};
@@ -30,6 +31,7 @@ pub(crate) struct Workloads {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) carry_out: CarryOut,
     pub(crate) readiness: Readiness,
+    pub(crate) availability: Availability,
 }
 
 /// Reason of a look at which the gate wrote.
@@ -102,7 +104,9 @@ impl Workloads {
         }
         gathered.slot_free = self.memory.slot_free(key);
         gathered.refusal = self.memory.refusal(key);
-        let verdict = gate::verdict(&gathered, self.is_fresh());
+        let told = self.availability.look(key, &gathered);
+        gathered.availability = told.status;
+        let verdict = gate::verdict(&gathered, self.is_fresh(), told.is_budget_spent);
         let memory = verdict.as_ref().map_or_else(|| gate::unchanged(&gathered), |verdict| verdict.memory.clone());
         self.count(key, &gathered, &memory);
         for _ in 0..MOST_DECISIONS {
@@ -119,6 +123,7 @@ impl Workloads {
                     let is_stored = self.carry_out.remember(key, &gathered, &decision).await?;
                     let (reason, again) = self.settle(key, &gathered, &decision);
                     // What was not stored did not happen: looking again at once would only find the same.
+                    let again = again.into_iter().chain(told.look_again).min();
                     let Some(verdict) = verdict.as_ref().filter(|_| is_stored) else { return Ok((reason, again)) };
                     self.carry_out.tell_gate(key, &gathered, verdict).await;
                     let look = verdict.look_again.and_then(|wait| Duration::try_from(wait).ok());
@@ -193,7 +198,8 @@ impl Workloads {
     /// Ends a look: its reason, and when the next one is due.
     fn settle(&self, key: &Key, gathered: &Gathered, decision: &Decision) -> (&'static str, Option<Duration>) {
         let reason = decision.outcome.reason();
-        let waits_for_turn = reason == "WaitingForTurn";
+        let waits_for_turn =
+            matches!(decision.outcome, decide::Outcome::Pending { cause: decide::PendingCause::Slot, .. });
         self.memory.set_waiting(key, waits_for_turn);
         if !waits_for_turn && gathered.deployment.rollout != RolloutProgress::Moving {
             self.wake(self.memory.next_waiting());
@@ -220,6 +226,7 @@ impl Workloads {
 
     fn forget(&self, key: &Key) {
         self.memory.forget(key);
+        self.availability.forget(key);
         self.wake(self.memory.next_waiting());
     }
 

@@ -13,6 +13,7 @@
 
 mod support;
 
+mod availability;
 mod bad_input;
 mod commands;
 mod contention;

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::bucket::{Count, Level};
 use super::encoding::DecodeError;
 use super::episode::{Cause, Episode};
 use super::figures::{Figures, Objective, percent, rounded_down};
@@ -14,6 +15,12 @@ impl Ledger {
     pub fn to_status(&self, objective: &Objective, objective_text: &str) -> AvailabilityStatus {
         let figures = self.figures(objective);
         let text = |share: Option<f64>| share.map(percent);
+        let count = match self.level {
+            Level::Counted(count) => Some(count),
+            // No replicas are wanted: none is missing.
+            Level::Excluded => Some(Count::NONE),
+            Level::Unknown => None,
+        };
         AvailabilityStatus {
             as_of: time(self.as_of),
             objective: objective_text.chars().take(16).collect(),
@@ -26,6 +33,10 @@ impl Ledger {
             burn_rate_1h: figures.burn_1h.map(rounded_up),
             burn_rate_6h: figures.burn_6h.map(rounded_up),
             exhausted_at: figures.exhausted_at.and_then(time),
+            desired: count.map(|count| count.desired().into()),
+            available: count.map(|count| count.available().into()),
+            enough: count.map(|count| count.enough().into()),
+            cause: self.cause.map(Cause::as_str).unwrap_or_default().into(),
             lost: Some(lost(&figures)),
             episodes: self.episodes.iter().map(shown).collect(),
             ledger: self.encode(),

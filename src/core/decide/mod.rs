@@ -7,10 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 pub use self::outcome::{Outcome, PendingCause};
-pub(crate) use self::status::NOT_IMPLEMENTED;
 use super::contention;
 use super::deployment::{Projection, RolloutProgress};
 use super::plan::{self, Finding, Plan, Surroundings};
+use crate::api::availability_status::AvailabilityStatus;
 use crate::api::gate::GateStatus;
 use crate::api::workload_health::{Contention, HeldField, TemplateReference};
 use crate::api::{HealthPolicySpec, Mode, WorkloadHealthStatus};
@@ -57,6 +57,8 @@ pub struct Observed<'a> {
     pub rival: Option<&'a str>,
     /// What the rollout gate remembers after this look.
     pub gate: &'a GateStatus,
+    /// What is measured of its availability; `None` when its policy does not ask for it, or not yet.
+    pub availability: Option<&'a AvailabilityStatus>,
 }
 
 /// A plan that the API server refused.

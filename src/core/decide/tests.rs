@@ -57,6 +57,7 @@ impl Scene {
             coalesced_at: at(0),
         });
         look(&Observed {
+            availability: None,
             now: at(self.now),
             deployment: &deployment,
             owner,
