@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::bucket::{Count, Level};
 use super::encoding::DecodeError;
-use super::episode::{Cause, Episode};
+use super::episode::{Cause, Episode, MAX_EPISODES};
 use super::figures::{Figures, Objective, percent, rounded_down};
 use super::ledger::{DAY, Ledger};
 use crate::api::availability_status::{AvailabilityStatus, EpisodeStatus, LostTime};
@@ -50,6 +50,14 @@ impl Ledger {
         }
         let mut ledger = Self::decode(&status.ledger)?;
         ledger.episodes = status.episodes.iter().filter_map(read).collect();
+        let excess = ledger.episodes.len().saturating_sub(MAX_EPISODES);
+        ledger.episodes.drain(..excess);
+        // Only the last one can last: one that seems to, ended when the next one began.
+        let mut next = None;
+        for episode in ledger.episodes.iter_mut().rev() {
+            episode.end = episode.end.or(next);
+            next = Some(episode.start);
+        }
         Ok(Some(ledger))
     }
 

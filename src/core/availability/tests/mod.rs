@@ -1,1 +1,4 @@
 //! Claims about the ledger.
+
+mod stage;
+mod traps;
