@@ -76,9 +76,11 @@ impl CarryOut {
         // The gate's news have a line of their own; what was said before is not said again.
         let (reason, sentence) = (decision.outcome.reason(), decision.outcome.sentence());
         if said(gathered) == Some(reason) {
-            tracing::debug!(workload = %key, reason, "{sentence}");
+            let decision = &*gathered.decision;
+            tracing::debug!(workload = %key, reason, decision, "{sentence}");
         } else {
-            tracing::info!(workload = %key, reason, "{sentence}");
+            let (revision, decision) = (&*gathered.deployment.template_hash, &*gathered.decision);
+            tracing::info!(workload = %key, revision, decision, reason, "{sentence}");
         }
         if let Some(event) = event_of(gathered, &decision.outcome) {
             self.publisher.publish(regarding(key, gathered), &event).await;
@@ -108,7 +110,8 @@ impl CarryOut {
     pub(crate) async fn tell_gate(&self, key: &Key, gathered: &Gathered, verdict: &Verdict) {
         let Some(event) = verdict.event else { return };
         let (state, reason) = (verdict.state(), verdict.reason());
-        tracing::info!(workload = %key, ?state, reason, "{}", verdict.sentence());
+        let (revision, decision) = (&*gathered.deployment.template_hash, &*gathered.decision);
+        tracing::info!(workload = %key, revision, decision, ?state, reason, "{}", verdict.sentence());
         let event = Event {
             warning: event.is_warning,
             reason: event.reason,
@@ -162,7 +165,8 @@ impl CarryOut {
         let generation = stored.generation;
         self.take_in(key, gathered, &answer.object);
         let sentence = decision.outcome.sentence();
-        tracing::info!(workload = %key, generation, reason = decision.outcome.reason(), "{sentence}");
+        let (revision, id, reason) = (&*stored.template_hash, &*gathered.decision, decision.outcome.reason());
+        tracing::info!(workload = %key, generation, revision, decision = id, reason, "{sentence}");
 
         let after = Box::new(decide::after_write(&observed, plan, &stored));
         let released = matches!(decision.outcome, Outcome::Releasing);

@@ -112,7 +112,8 @@ impl CarryOut {
                 ]);
                 let uri = format!("{}?fieldManager={FIELD_MANAGER}", replica_set_path(key, name));
                 let answer = self.caller.write("replica_set", request(patch_request(uri), to_bytes(&patch)?)?).await?;
-                tracing::info!(workload = %key, replica_set = name, from, to, "capacity is handed back");
+                let decision = &*gathered.decision;
+                tracing::info!(workload = %key, decision, replica_set = name, from, to, "capacity is handed back");
                 self.take_in_replica_set(&answer.object);
                 Ok(())
             }

@@ -38,6 +38,8 @@ pub(crate) struct Gathered {
     pub(crate) refusal: Option<Refusal>,
     pub(crate) rival: Option<String>,
     pub(crate) now: jiff::Timestamp,
+    /// Names this look in logs and traces.
+    pub(crate) decision: String,
 }
 
 /// Gathers; `None` when there is no such Deployment.
@@ -84,6 +86,7 @@ pub(crate) fn gather(picture: &Picture, key: &Key) -> Option<Gathered> {
         refusal: None,
         rival: None,
         now: super::clock::now(),
+        decision: String::new(),
     })
 }
 

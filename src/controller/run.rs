@@ -26,7 +26,7 @@ use super::settings::Settings;
 use super::slim::{SlimAutoscaler, SlimBudget, SlimDeployment, SlimPod, SlimReplicaSet};
 use super::watches::{Sink, StoredHealth, Watched, watch};
 use super::watching::Watching;
-use super::workloads::Workloads;
+use super::workloads::{Decisions, Workloads};
 use super::world::{Key, Touched, World};
 use super::writes::{Caller, chain};
 
@@ -150,6 +150,7 @@ impl Operator {
             carry_out: CarryOut { caller: caller.clone(), publisher: publisher.clone(), world: world.clone() },
             readiness,
             availability: Availability::new(world.clone(), watching.clone()),
+            decisions: Decisions::new(),
         });
         let policies = Arc::new(Policies {
             world: world.clone(),
