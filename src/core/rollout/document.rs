@@ -51,7 +51,7 @@ fn from(row: &Row) -> String {
 
 const HEAD: &str = "# The rollout gate
 
-<!-- Generated from src/core/rollout/table.rs by `UPDATE=1 cargo test --test gate_doc`; do not edit. -->
+<!-- Generated from src/core/rollout/table.rs by `make generate`; do not edit. -->
 
 What the gate does with a new version of a Deployment. StatefulSets and DaemonSets are not gated.
 
