@@ -17,6 +17,7 @@ mod availability;
 mod bad_input;
 mod commands;
 mod contention;
+mod crash_anywhere;
 mod enforcing;
 mod other_writers;
 mod ownership;

@@ -202,6 +202,9 @@ fn enforce(observed: &Observed<'_>, deployment: &Value, owner: PolicyView<'_>, s
     if outcome != Outcome::InSync {
         status.contention = contention;
     }
+    if plan.is_empty() {
+        status::note_landed(&mut status, observed.deployment.generation);
+    }
     Decision { action, outcome, status: Some(status), look_again }
 }
 
@@ -271,7 +274,7 @@ pub fn intent(decision: &Decision, observed: &Observed<'_>) -> Option<WorkloadHe
         known.contains(field) || is_first && field.original.is_none()
     };
     let needs = while_writing.iter().any(|field| !is_safe(field));
-    needs.then(|| status::with_ledger(decision.status.clone().unwrap_or_default(), &while_writing))
+    needs.then(|| status::intended(decision.status.clone().unwrap_or_default(), plan, observed.now))
 }
 
 /// What to do and to remember after a write that the API server answered with `stored`.

@@ -1,6 +1,7 @@
 //! The status of a WorkloadHealth that follows from a decision. A status that says the same as the stored one is equal
 //! to it, times included, so that it is not written again.
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Observed, Outcome, PolicyView, contention, template_of};
@@ -12,6 +13,9 @@ use crate::api::{Mode, WorkloadHealthStatus};
 use crate::core::availability::Cause;
 use crate::core::deployment::Projection;
 use crate::core::plan::Plan;
+
+/// Generation of a write that is only intended.
+const INTENDED: i64 = 0;
 
 /// Status of a Deployment that is planned for.
 pub(super) fn planned(
@@ -56,10 +60,18 @@ pub(super) fn releasing(
     WorkloadHealthStatus { observed_generation: Some(generation), conditions, gate, ..health.clone() }
 }
 
-/// The status with another ledger.
-pub(super) fn with_ledger(mut status: WorkloadHealthStatus, ledger: &[HeldField]) -> WorkloadHealthStatus {
-    status.held_fields = ledger.to_vec();
+/// The status before a write: both values of each field are ours, and the write is only intended.
+pub(super) fn intended(mut status: WorkloadHealthStatus, plan: &Plan, now: Timestamp) -> WorkloadHealthStatus {
+    status.held_fields = plan.held_while_writing();
+    status.last_write = Some(LastWrite { time: Time(now), generation: INTENDED, fields: fields_of(plan) });
     status
+}
+
+/// Nothing is left to write. A write that was intended is done then: whoever sent it died, or never got the answer.
+pub(super) fn note_landed(status: &mut WorkloadHealthStatus, generation: i64) {
+    if let Some(write) = status.last_write.as_mut().filter(|write| write.generation == INTENDED) {
+        write.generation = generation;
+    }
 }
 
 /// What is remembered right after a write.
@@ -70,11 +82,15 @@ pub(super) fn after_write(
     dropped: Vec<HeldField>,
 ) -> WorkloadHealthStatus {
     let mut status = observed.health.cloned().unwrap_or_default();
-    let fields = plan.changed_fields().into_iter().take(64).collect();
+    let fields = fields_of(plan);
     status.last_write = Some(LastWrite { time: Time(observed.now), generation: stored.generation, fields });
     status.held_fields = plan.held.iter().filter(|h| !dropped.iter().any(|d| same_slot(h, d))).cloned().collect();
     remember_unsupported(&mut status, dropped);
     status
+}
+
+fn fields_of(plan: &Plan) -> Vec<String> {
+    plan.changed_fields().into_iter().take(64).collect()
 }
 
 /// Adds values that the server did not store; the newest of a field counts.
