@@ -29,6 +29,8 @@ pub struct PodView {
     pub reason: Box<str>,
     /// Whether something outside of it ends it: eviction, preemption, a taint, a node that shuts down.
     pub disrupted: bool,
+    /// Its node; empty as long as it has none.
+    pub node: Box<str>,
     /// Whether it has a node.
     pub scheduled: bool,
     /// Why it has none.
@@ -190,7 +192,7 @@ impl PodView {
 
     /// A node that does not answer: its controller sets the pod to not ready, and nobody is left to say so of the
     /// containers.
-    fn is_cut_off(&self) -> bool {
+    pub fn is_cut_off(&self) -> bool {
         let mut regular = self.containers.iter().filter(|container| !container.init).peekable();
         !self.ready
             && self.gates_waiting.is_empty()
@@ -375,6 +377,7 @@ mod raw {
                 phase: status.phase,
                 disrupted: holds("DisruptionTarget"),
                 scheduled: holds("PodScheduled") || spec.node_name.is_some(),
+                node: spec.node_name.unwrap_or_default(),
                 unschedulable: unschedulable.map(|condition| condition.message.clone()).unwrap_or_default(),
                 ready,
                 ready_since: condition("Ready").and_then(|condition| condition.last_transition_time),

@@ -203,6 +203,40 @@ fn the_same_failure_on_stable_pods_only_holds_and_ends_by_itself() {
     assert_eq!(stage.deployment.paused, Paused::No);
 }
 
+/// A pod of the new version runs, and is not ready for far too long, on the node of a stable pod.
+fn with_an_unready_pod() -> Stage {
+    let mut stage = Stage::new(OnFailure::Restore);
+    stage.settle();
+    stage.push("v2");
+    stage.set("v2", 2, 1, 1);
+    stage.settle();
+    let pod = stage.pods.iter_mut().find(|pod| &*pod.revision == "v2").unwrap();
+    (pod.ready, pod.was_ready, pod.ready_since) = (false, false, None);
+    pod.containers[0].ready = false;
+    stage.revisions.iter_mut().filter(|revision| &*revision.name == "v2").for_each(|revision| {
+        (revision.ready, revision.available) = (0, 0);
+    });
+    stage.pass(1_000);
+    stage
+}
+
+#[test]
+fn a_pod_that_never_gets_ready_is_evidence() {
+    assert_eq!(with_an_unready_pod().settle().0.state(), GateState::Restoring);
+}
+
+#[test]
+fn a_pod_that_had_not_become_ready_when_its_node_was_lost_says_nothing() {
+    let mut stage = with_an_unready_pod();
+    // Nobody is left on the node to say so of the containers.
+    let neighbour = stage.pods.iter_mut().find(|pod| &*pod.revision == "v1").unwrap();
+    neighbour.ready = false;
+    assert_eq!(stage.settle().0.state(), GateState::Rolling);
+    let neighbour = stage.pods.iter_mut().find(|pod| &*pod.revision == "v1").unwrap();
+    neighbour.node = "another".into();
+    assert_eq!(stage.settle().0.state(), GateState::Restoring, "its own node answers");
+}
+
 #[test]
 fn observing_tells_and_touches_nothing() {
     let mut stage = Stage::new(OnFailure::Observe);
