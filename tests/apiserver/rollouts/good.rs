@@ -51,6 +51,11 @@ async fn a_good_version_of_10_pods_passes() {
 }
 
 #[tokio::test]
+async fn a_good_version_of_50_pods_passes() {
+    passes("good-50", 50, "25%", "25%", 38, json!({})).await;
+}
+
+#[tokio::test]
 async fn a_good_version_passes_where_a_pod_goes_before_its_successor_comes() {
     passes("good-0-1", 3, "0", "1", 2, json!({})).await;
     passes("good-0-1-single", 1, "0", "1", 0, json!({})).await;
