@@ -64,7 +64,7 @@ watch that has not shown our last write, no lease, or a generation older than th
 
 | Class | When |
 |---|---|
-| ImagePull | `ImagePullBackOff` and definite answers of the registry at once; other `ErrImagePull` after `patience.pullSeconds` |
+| ImagePull | definite answers of the registry (not found, denied) at once, and an `ImagePullBackOff` that does not say why; a registry that does not answer after `patience.pullSeconds` |
 | Config | `CreateContainerConfigError`, `CreateContainerError`, `RunContainerError`, failed hooks, at once |
 | Crash | a container ended with an error (init containers and sidecars too), or the pod failed |
 | OOMKilled | the kernel killed a container for its memory |
