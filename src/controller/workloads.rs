@@ -41,9 +41,9 @@ const MOST_DECISIONS: usize = 6;
 impl Workloads {
     /// Works off the queue until it is closed. A panic is caught: it concerns one Deployment, not the process.
     pub(crate) async fn work(self: Arc<Self>) {
-        while let Some(key) = self.queue.next().await {
+        while let Some((key, due)) = self.queue.next().await {
             let started = Instant::now();
-            let look = AssertUnwindSafe(self.look(&key)).catch_unwind();
+            let look = AssertUnwindSafe(self.look(&key, due)).catch_unwind();
             match look.await {
                 Ok(Ok((reason, again))) => {
                     self.memory.succeeded(&key);
@@ -89,8 +89,8 @@ impl Workloads {
         self.queue.add_after(key.clone(), wait);
     }
 
-    /// One look. Answers with its reason, and when to look again.
-    async fn look(&self, key: &Key) -> Result<(&'static str, Option<Duration>), CallError> {
+    /// One look, due since then. Answers with its reason, and when to look again.
+    async fn look(&self, key: &Key, due: Instant) -> Result<(&'static str, Option<Duration>), CallError> {
         let Some(mut gathered) = self.world.with(|picture| gather(picture, key)) else {
             self.forget(key);
             return Ok(("Gone", None));
@@ -110,10 +110,22 @@ impl Workloads {
             let decision = decide::decide(&observed);
             // The gate's write comes first: it stops what goes wrong, the plan's may start a rollout.
             if let Some(verdict) = verdict.as_ref().filter(|verdict| verdict.action != rollout::Action::None) {
+                let reaction = verdict.stops_for_evidence().then(|| self.memory.reacts_since(key, due));
+                if reaction.is_none() {
+                    self.memory.has_reacted(key);
+                }
                 self.carry_out.remember_gate(key, &gathered, decision.status, verdict).await?;
-                self.carry_out.gate(key, &gathered, &verdict.action).await?;
+                let written = self.carry_out.gate(key, &gathered, &verdict.action).await;
+                if let (Some(since), Ok(())) = (reaction, &written) {
+                    self.metrics.reacted(since.elapsed());
+                    self.memory.has_reacted(key);
+                }
+                // What it did is told once it is done: a failing version does not wait for an event to be written.
+                self.carry_out.tell_gate(key, &gathered, verdict).await;
+                written?;
                 return Ok((GATE, Some(Duration::ZERO)));
             }
+            self.memory.has_reacted(key);
             match &decision.action {
                 Action::None => {
                     let is_stored = self.carry_out.remember(key, &gathered, &decision).await?;

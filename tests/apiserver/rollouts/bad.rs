@@ -96,6 +96,9 @@ async fn hold_pauses_and_leaves_the_sizes_alone() {
     if let Some(writes) = rig.writes() {
         assert_eq!(writes, (1, 0), "one pause");
     }
+    let metrics = rig.operator.get("/metrics").await.unwrap();
+    assert!(metrics.contains("gracekeeper_reaction_seconds_count 1\n"), "one reaction: {metrics}");
+    assert!(metrics.contains("gracekeeper_reaction_seconds_bucket{le=\"10.0\"} 1\n"), "within 10 s: {metrics}");
 }
 
 #[tokio::test]

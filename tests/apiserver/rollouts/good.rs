@@ -71,6 +71,8 @@ async fn a_good_version_passes_its_steps() {
     let steps = json!({"steps": [{"pods": 1, "bakeSeconds": 2}, {"pods": "50%", "bakeSeconds": 2}]});
     let rig = passes("good-steps", 10, "1", "0", 10, steps).await;
     assert_eq!(rig.events("RolloutBaking").await, 3, "two steps, and after completion");
+    let metrics = rig.operator.get("/metrics").await.unwrap();
+    assert!(metrics.contains("gracekeeper_reaction_seconds_count 0\n"), "a step is no reaction: {metrics}");
 }
 
 #[tokio::test]
