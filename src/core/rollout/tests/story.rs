@@ -7,16 +7,17 @@ use crate::api::gate::{GateState, GateStatus, Outcome, Version};
 use crate::api::rollout::{OnFailure, Patience, Rollout, Tolerate, WhenBudgetSpent};
 use crate::core::rollout::{Action, Deployed, Gating, Off, Paused, PodView, Revision, Seen, Verdict, decide};
 
-struct Stage {
-    now: Timestamp,
-    deployment: Deployed,
-    revisions: Vec<Revision>,
-    pods: Vec<PodView>,
-    memory: GateStatus,
-    rollout: Option<Rollout>,
+/// A Deployment with its pods, the policy, and what the gate remembers.
+pub(super) struct Stage {
+    pub(super) now: Timestamp,
+    pub(super) deployment: Deployed,
+    pub(super) revisions: Vec<Revision>,
+    pub(super) pods: Vec<PodView>,
+    pub(super) memory: GateStatus,
+    pub(super) rollout: Option<Rollout>,
 }
 
-fn version(name: &str) -> Version {
+pub(super) fn version(name: &str) -> Version {
     Version { template_hash: format!("t-{name}"), app_hash: format!("a-{name}") }
 }
 
@@ -34,7 +35,7 @@ fn policy(on_failure: OnFailure) -> Rollout {
 
 impl Stage {
     /// Three replicas of v1, default strategy.
-    fn new(on_failure: OnFailure) -> Self {
+    pub(super) fn new(on_failure: OnFailure) -> Self {
         let mut stage = Self {
             now: Timestamp::from_second(1_800_000_000).unwrap(),
             deployment: Deployed {
@@ -55,7 +56,7 @@ impl Stage {
     }
 
     /// So many pods of a revision, of which so many are ready and the others crash.
-    fn set(&mut self, name: &str, age: i64, size: u32, ready: u32) {
+    pub(super) fn set(&mut self, name: &str, age: i64, size: u32, ready: u32) {
         self.revisions.retain(|revision| &*revision.name != name);
         self.pods.retain(|pod| &*pod.revision != name);
         self.revisions.push(Revision {
@@ -98,7 +99,7 @@ impl Stage {
         self.deployment.observed_generation += 1;
     }
 
-    fn seen(&self) -> Seen<'_> {
+    pub(super) fn seen(&self) -> Seen<'_> {
         Seen {
             now: self.now,
             is_fresh: true,
