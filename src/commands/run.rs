@@ -45,7 +45,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
                 .boxed()
         }
     };
-    let traces = super::traces::start::<_>(&settings.identity).map_err(WrongFlag)?;
+    let traces = super::traces::start(&settings.identity).map_err(WrongFlag)?;
     let (layer, guard) = traces.map_or((None, None), |(layer, guard)| (Some(layer), Some(guard)));
     tracing_subscriber::registry().with(logs).with(layer).init();
     if let Some(variable) = super::traces::asked_in_vain() {

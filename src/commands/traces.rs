@@ -62,9 +62,13 @@ mod with_feature {
 /// None: this build sends no traces.
 #[cfg(not(feature = "otlp"))]
 #[allow(clippy::unnecessary_wraps)] // the same shape as with the feature
-pub(super) fn start<S>(_instance: &str) -> Result<Option<(NoTraces, ())>, String> {
+pub(super) fn start(_instance: &str) -> Result<Option<(NoTraces, NoGuard)>, String> {
     Ok(None)
 }
+
+/// There is nothing to be sent at the end.
+#[cfg(not(feature = "otlp"))]
+pub(super) struct NoGuard;
 
 /// The layer of a build that sends no traces.
 #[cfg(not(feature = "otlp"))]

@@ -88,7 +88,7 @@ impl CarryOut {
         Ok(true)
     }
 
-    /// Stores what the gate remembers before it acts, and tells of its transition.
+    /// Stores what the gate remembers before it acts.
     pub(crate) async fn remember_gate(
         &self,
         key: &Key,
@@ -102,7 +102,6 @@ impl CarryOut {
             let uid = self.health_uid(key, gathered).await?;
             self.store_status(key, &uid, &status).await?;
         }
-        self.tell_gate(key, gathered, verdict).await;
         Ok(())
     }
 

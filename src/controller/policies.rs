@@ -55,7 +55,7 @@ enum Need {
 impl Policies {
     /// Works off the queue until it is closed.
     pub(crate) async fn work(self: Arc<Self>) {
-        while let Some(key) = self.queue.next().await {
+        while let Some((key, _)) = self.queue.next().await {
             match AssertUnwindSafe(self.look(&key)).catch_unwind().await {
                 Ok(Ok(again)) => {
                     self.memory.succeeded(&key);

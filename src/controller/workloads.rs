@@ -63,11 +63,11 @@ const MOST_DECISIONS: usize = 6;
 impl Workloads {
     /// Works off the queue until it is closed. A panic is caught: it concerns one Deployment, not the process.
     pub(crate) async fn work(self: Arc<Self>) {
-        while let Some(key) = self.queue.next().await {
+        while let Some((key, due)) = self.queue.next().await {
             let started = Instant::now();
             // Read by traces only; a log line names what it needs by itself.
             let span = tracing::info_span!("look", workload = %key, revision = Empty, decision = Empty, reason = Empty);
-            let look = AssertUnwindSafe(self.look(&key)).catch_unwind();
+            let look = AssertUnwindSafe(self.look(&key, due)).catch_unwind();
             match look.instrument(span.clone()).await {
                 Ok(Ok((reason, again))) => {
                     self.memory.succeeded(&key);
@@ -114,8 +114,8 @@ impl Workloads {
         self.queue.add_after(key.clone(), wait);
     }
 
-    /// One look. Answers with its reason, and when to look again.
-    async fn look(&self, key: &Key) -> Result<(&'static str, Option<Duration>), CallError> {
+    /// One look, due since then. Answers with its reason, and when to look again.
+    async fn look(&self, key: &Key, due: Instant) -> Result<(&'static str, Option<Duration>), CallError> {
         let gathered = tracing::info_span!("gather").in_scope(|| self.world.with(|picture| gather(picture, key)));
         let Some(mut gathered) = gathered else {
             self.forget(key);
@@ -142,11 +142,23 @@ impl Workloads {
             let decision = tracing::info_span!("decide").in_scope(|| decide::decide(&observed));
             // The gate's write comes first: it stops what goes wrong, the plan's may start a rollout.
             if let Some(verdict) = verdict.as_ref().filter(|verdict| verdict.action != rollout::Action::None) {
+                let reaction = verdict.stops_for_evidence().then(|| self.memory.reacts_since(key, due));
+                if reaction.is_none() {
+                    self.memory.has_reacted(key);
+                }
                 self.carry_out.remember_gate(key, &gathered, decision.status, verdict).await?;
                 let span = tracing::info_span!("carry_out", what = "gate");
-                self.carry_out.gate(key, &gathered, &verdict.action).instrument(span).await?;
+                let written = self.carry_out.gate(key, &gathered, &verdict.action).instrument(span).await;
+                if let (Some(since), Ok(())) = (reaction, &written) {
+                    self.metrics.reacted(since.elapsed());
+                    self.memory.has_reacted(key);
+                }
+                // What it did is told once it is done: a failing version does not wait for an event to be written.
+                self.carry_out.tell_gate(key, &gathered, verdict).await;
+                written?;
                 return Ok((GATE, Some(Duration::ZERO)));
             }
+            self.memory.has_reacted(key);
             match &decision.action {
                 Action::None => {
                     let span = tracing::info_span!("carry_out", what = "status");

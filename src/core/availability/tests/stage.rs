@@ -225,7 +225,7 @@ pub(super) fn crashed(pod: &PodView, since: i64) -> PodView {
         ready_since: Some(told(since)),
         containers: vec![ContainerView {
             restarts: 1,
-            waiting: Some(Waiting { reason: "CrashLoopBackOff".into(), message: "".into() }),
+            waiting: Some(Waiting { reason: "CrashLoopBackOff".into(), message: "".into(), ..Waiting::default() }),
             last: Some(ended),
             ..ContainerView::default()
         }],
