@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use self::DecodeError::Damaged;
 use super::bucket::{Bucket, Level};
 use super::episode::Cause;
 use super::ledger::{Allowance, DAY, Ledger, MAX_ALLOWANCES, MAX_DAYS, MAX_SLOTS, SLOT};
@@ -59,20 +60,19 @@ impl Ledger {
     /// From the stored form. Nothing in it is trusted: a time after its own last moment, a day that is longer than one,
     /// more missing than wanted are damage, not figures.
     pub fn decode(text: &str) -> Result<Self, DecodeError> {
-        let damaged = DecodeError::Damaged;
         if text.len() > MAX_TEXT {
-            return Err(damaged("too long"));
+            return Err(Damaged("too long"));
         }
-        let value: Value = serde_json::from_str(text).map_err(|_| damaged("no JSON"))?;
-        let parts = value.as_array().ok_or(damaged("no list"))?;
+        let value: Value = serde_json::from_str(text).map_err(|_| Damaged("no JSON"))?;
+        let parts = value.as_array().ok_or(Damaged("no list"))?;
         let number = |index: usize| parts.get(index).and_then(Value::as_i64);
         match number(0) {
             Some(VERSION) => {}
             Some(other) => return Err(DecodeError::Version(other)),
-            None => return Err(damaged("no version")),
+            None => return Err(Damaged("no version")),
         }
         if parts.len() != PARTS {
-            return Err(damaged("not all there"));
+            return Err(Damaged("not all there"));
         }
         let list = |index: usize| parts.get(index).and_then(numbers);
         let lists =
@@ -80,50 +80,50 @@ impl Ledger {
         let optional = |index: usize, what| match number(index) {
             Some(-1) => Ok(None),
             Some(number) if number >= 0 => Ok(Some(number)),
-            _ => Err(damaged(what)),
+            _ => Err(Damaged(what)),
         };
-        let as_of = number(1).filter(|at| (0..=LAST).contains(at)).ok_or(damaged("no time"))?;
+        let as_of = number(1).filter(|at| (0..=LAST).contains(at)).ok_or(Damaged("no time"))?;
         let mut ledger = Self::begin(as_of);
         ledger.is_stored = true;
-        ledger.level = list(2).and_then(|of| Level::from_numbers(&of)).ok_or(damaged("no level"))?;
+        ledger.level = list(2).and_then(|of| Level::from_numbers(&of)).ok_or(Damaged("no level"))?;
         ledger.cause = match number(3) {
             Some(-1) => None,
-            Some(code) => Some(cause(code).ok_or(damaged("unknown cause"))?),
-            None => return Err(damaged("no cause")),
+            Some(code) => Some(cause(code).ok_or(Damaged("unknown cause"))?),
+            None => return Err(Damaged("no cause")),
         };
         ledger.is_settled = match number(4) {
             Some(0) => false,
             Some(1) => true,
-            _ => return Err(damaged("not settled, nor unsettled")),
+            _ => return Err(Damaged("not settled, nor unsettled")),
         };
-        ledger.generation = number(5).ok_or(damaged("no generation"))?;
-        ledger.born = number(6).filter(|born| (0..=as_of).contains(born)).ok_or(damaged("no first look"))?;
-        ledger.life = list(7).and_then(|of| Bucket::from_numbers(&of)).ok_or(damaged("no sum"))?;
-        for day in lists(8).ok_or(damaged("no days"))? {
-            let (ago, sums) = day.split_first().ok_or(damaged("an empty day"))?;
+        ledger.generation = number(5).ok_or(Damaged("no generation"))?;
+        ledger.born = number(6).filter(|born| (0..=as_of).contains(born)).ok_or(Damaged("no first look"))?;
+        ledger.life = list(7).and_then(|of| Bucket::from_numbers(&of)).ok_or(Damaged("no sum"))?;
+        for day in lists(8).ok_or(Damaged("no days"))? {
+            let (ago, sums) = day.split_first().ok_or(Damaged("an empty day"))?;
             let sums = Bucket::from_numbers(sums).filter(|sums| sums.span() <= DAY && sums.missing() <= sums.desired);
-            let day = back(as_of.div_euclid(DAY), *ago, MAX_DAYS).ok_or(damaged("a day out of range"))?;
-            if ledger.days.insert(day, sums.ok_or(damaged("a day"))?).is_some() {
-                return Err(damaged("a day twice"));
+            let day = back(as_of.div_euclid(DAY), *ago, MAX_DAYS).ok_or(Damaged("a day out of range"))?;
+            if ledger.days.insert(day, sums.ok_or(Damaged("a day"))?).is_some() {
+                return Err(Damaged("a day twice"));
             }
         }
-        for slot in lists(9).ok_or(damaged("no slots"))? {
-            let [ago, missing, desired] = slot[..] else { return Err(damaged("a slot")) };
-            let slot = back(as_of.div_euclid(SLOT), ago, MAX_SLOTS).ok_or(damaged("a slot out of range"))?;
+        for slot in lists(9).ok_or(Damaged("no slots"))? {
+            let [ago, missing, desired] = slot[..] else { return Err(Damaged("a slot")) };
+            let slot = back(as_of.div_euclid(SLOT), ago, MAX_SLOTS).ok_or(Damaged("a slot out of range"))?;
             if !(0..=desired).contains(&missing) || ledger.slots.insert(slot, (missing, desired)).is_some() {
-                return Err(damaged("a slot"));
+                return Err(Damaged("a slot"));
             }
         }
-        for one in lists(10).ok_or(damaged("no allowances"))? {
-            let [code, pods, until] = one[..] else { return Err(damaged("an allowance")) };
-            let cause = cause(code).ok_or(damaged("unknown cause"))?;
-            let pods = u32::try_from(pods).map_err(|_| damaged("an allowance"))?;
+        for one in lists(10).ok_or(Damaged("no allowances"))? {
+            let [code, pods, until] = one[..] else { return Err(Damaged("an allowance")) };
+            let cause = cause(code).ok_or(Damaged("unknown cause"))?;
+            let pods = u32::try_from(pods).map_err(|_| Damaged("an allowance"))?;
             ledger.allowances.push(Allowance { cause, pods, until });
         }
         if ledger.allowances.len() > MAX_ALLOWANCES {
-            return Err(damaged("too many allowances"));
+            return Err(Damaged("too many allowances"));
         }
-        let small = |number: i64, what| u32::try_from(number).map_err(|_| damaged(what));
+        let small = |number: i64, what| u32::try_from(number).map_err(|_| Damaged(what));
         ledger.wanted = optional(11, "what was wanted")?.map(|number| small(number, "what was wanted")).transpose()?;
         ledger.evicted = small(number(12).unwrap_or(-1), "evicted pods")?;
         ledger.template = optional(13, "the template")?;

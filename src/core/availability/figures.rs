@@ -15,8 +15,9 @@ impl Objective {
     /// From a policy's per cent, such as "99.9", and the days of its window. `None` when out of range.
     pub fn parse(percent: &str, days: i32) -> Option<Self> {
         let share = percent.parse::<f64>().ok()? / 100.0;
-        let is_in_range = share > 0.0 && share < 1.0 && (1..=90).contains(&days);
-        is_in_range.then_some(Self { share, days: days.into() })
+        let objective = Self { share, days: days.into() };
+        let is_in_range = share > 0.0 && objective.allowed() > 0.0 && (1..=90).contains(&days);
+        is_in_range.then_some(objective)
     }
 
     /// The share of good time.
@@ -26,7 +27,8 @@ impl Objective {
 
     /// The share of time that may be lost.
     pub fn allowed(&self) -> f64 {
-        1.0 - self.share
+        // Objectives have eight decimals at most: what is beyond comes from binary fractions.
+        ((1.0 - self.share) * 1e10).round() / 1e10
     }
 
     /// Days of the window.

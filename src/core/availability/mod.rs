@@ -11,6 +11,7 @@ mod figures;
 mod ledger;
 mod measure;
 mod proof;
+mod rewind;
 mod sight;
 mod spender;
 mod stored;

@@ -83,9 +83,9 @@ impl Ledger {
     }
 }
 
-/// Burn rates are rounded up: they shall not look better than they are.
+/// Burn rates are rounded up: they shall not look better than they are. What binary fractions add does not count.
 fn rounded_up(rate: f64) -> String {
-    let scaled = (rate * 100.0 - 1e-9).ceil() / 100.0;
+    let scaled = (rate * 100.0 * (1.0 - 1e-12)).ceil() / 100.0;
     rounded_down(scaled.max(0.0), 2)
 }
 

@@ -115,7 +115,7 @@ impl Watched {
     /// The last tick, if it is so long ago that the process was frozen, or the clock set, and no tick has said so yet.
     pub(super) fn frozen_since(&self, now: i64) -> Option<i64> {
         let (last, _) = self.last?;
-        (now.saturating_sub(last) > millis(self.patience).saturating_add(JUMP)).then_some(last)
+        (now.saturating_sub(last) > millis(self.patience)).then_some(last)
     }
 
     fn add(&mut self, mut gap: Gap) {

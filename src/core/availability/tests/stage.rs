@@ -36,6 +36,11 @@ pub(super) struct Stage {
 impl Stage {
     /// A Deployment that has run for long, all available.
     pub(super) fn new(replicas: u32) -> Self {
+        Self::at(replicas, MORNING)
+    }
+
+    /// The same at another time.
+    pub(super) fn at(replicas: u32, now: i64) -> Self {
         let mut deployment = project(&json!({}));
         deployment.generation = 1;
         deployment.rollout = RolloutProgress::Settled;
@@ -44,9 +49,9 @@ impl Stage {
         (deployed.replicas, deployed.available) = (replicas, replicas);
         (deployed.max_surge, deployed.max_unavailable) = (1, 1);
         deployed.version.template_hash = "1111111111111111".into();
-        deployed.created = Some(moment(MORNING - 86_400 * SECOND));
+        deployed.created = Some(moment(now - 86_400 * SECOND));
         let mut stage = Self {
-            now: MORNING,
+            now,
             steady: Duration::ZERO,
             deployment,
             gate: GateStatus::default(),
@@ -57,7 +62,7 @@ impl Stage {
             look_again: None,
             stored: None,
         };
-        stage.pods = (0..replicas).map(|index| ready(&format!("p{index}"), MORNING - 3_600 * SECOND)).collect();
+        stage.pods = (0..replicas).map(|index| ready(&format!("p{index}"), now - 3_600 * SECOND)).collect();
         stage.tick(true);
         stage
     }
@@ -113,6 +118,7 @@ impl Stage {
         self.pass(seconds);
         self.watched = Watched::resume(Some(&lease), Some(renewed), self.now);
         self.ledger = self.stored.as_ref().map(again);
+        self.look_again = None;
         self.tick(true);
     }
 
