@@ -16,6 +16,7 @@ mod support;
 mod bad_input;
 mod commands;
 mod contention;
+mod crash_anywhere;
 mod enforcing;
 mod other_writers;
 mod ownership;

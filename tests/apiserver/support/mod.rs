@@ -2,6 +2,7 @@
 
 mod audit;
 mod cluster;
+pub(crate) mod fault_proxy;
 pub(crate) mod namespace;
 pub(crate) mod operator;
 mod waiting;
