@@ -6,3 +6,4 @@ pub mod plan;
 pub mod request;
 pub mod run;
 pub mod status;
+mod style;
