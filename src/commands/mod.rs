@@ -3,6 +3,7 @@
 mod connection;
 pub mod crd;
 pub mod plan;
+pub mod report;
 pub mod request;
 pub mod run;
 pub mod status;

@@ -56,10 +56,7 @@ impl Vigil {
     pub(super) fn current(&self, stored: &Ledger, now: i64) -> Ledger {
         let Self::Told { watched, last, is_watching } = self else { return stored.clone() };
         let checked = stored.checked().max(last.saturating_sub(LOOKED));
-        let mut ledger = match stored.is_settled() {
-            true => stored.at(watched.until(checked, now)),
-            false => stored.clone(),
-        };
+        let mut ledger = if stored.is_settled() { stored.at(watched.until(checked, now)) } else { stored.clone() };
         if !is_watching && ledger.as_of() < now {
             ledger.change(Level::Unknown, Some(Cause::NotWatched), "");
             ledger.advance(now);
