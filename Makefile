@@ -45,7 +45,7 @@ run: ## Run the operator against the current KUBECONFIG
 .PHONY: generate
 generate: ## Write the CRDs and the generated parts of the docs anew
 	@$(RIG)/setup --no-rig
-	UPDATE=1 cargo test --locked --test repository --test findings_doc --test gate_doc
+	UPDATE=1 cargo test --locked --test repository
 	UPDATE=1 cargo test --locked --lib commands::report
 
 .PHONY: fmt

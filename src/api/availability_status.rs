@@ -52,6 +52,22 @@ pub struct AvailabilityStatus {
     /// When the budget is spent if it burns on as in the last six hours; absent when it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exhausted_at: Option<Time>,
+    /// Replicas that were wanted at `asOf`; absent when nobody could tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub desired: Option<i64>,
+    /// Of these, available: pods above that do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub available: Option<i64>,
+    /// Available replicas from which on a moment is good: `minAvailable`, resolved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub enough: Option<i64>,
+    /// Why replicas are missing, or nobody can tell: one CamelCase word from a fixed set.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
+    pub cause: String,
     /// What was lost in the window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<LostTime>,

@@ -8,3 +8,4 @@ pub mod request;
 pub mod run;
 pub mod status;
 mod style;
+mod traces;

@@ -2,7 +2,11 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing::Metadata;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use crate::cli::{LogFormat, RunArgs};
 use crate::controller;
@@ -31,15 +35,32 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     let directives = if is_bare { format!("warn,gracekeeper={}", args.log_level) } else { args.log_level.clone() };
     let filter = EnvFilter::try_new(&directives)
         .map_err(|error| WrongFlag(format!("--log-level {:?} is not understood: {error}", args.log_level)))?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match args.log_format {
-        LogFormat::Json => logs.json().flatten_event(true).with_current_span(false).init(),
+    // Spans are for traces: a log line says by itself what it is about.
+    let events_only = FilterExt::<Registry>::and(filter, filter_fn(|metadata: &Metadata<'_>| metadata.is_event()));
+    let logs: Box<dyn Layer<Registry> + Send + Sync> = match args.log_format {
+        LogFormat::Json => {
+            let json = fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
+            json.with_writer(std::io::stderr).with_filter(events_only).boxed()
+        }
         LogFormat::Text => {
             let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            logs.with_target(false).with_ansi(colour).init();
+            fmt::layer()
+                .with_target(false)
+                .with_ansi(colour)
+                .with_writer(std::io::stderr)
+                .with_filter(events_only)
+                .boxed()
         }
+    };
+    let traces = super::traces::start(&settings.identity).map_err(WrongFlag)?;
+    let (layer, guard) = traces.map_or((None, None), |(layer, guard)| (Some(layer), Some(guard)));
+    tracing_subscriber::registry().with(logs).with(layer).init();
+    if let Some(variable) = super::traces::asked_in_vain() {
+        tracing::warn!("{variable} is set, but this build sends no traces; build it with --features otlp");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(controller::run(settings))?;
-    Ok(())
+    let result = runtime.block_on(controller::run(settings));
+    // What was not sent yet goes before the process does.
+    drop(guard);
+    Ok(result?)
 }

@@ -60,11 +60,14 @@ impl CarryOut {
             // A release that waits has no policy: what was said before speaks of one that is gone.
             let is_release = gathered.owner.is_none();
             let same = |h: &WorkloadHealthStatus| {
-                h.contention == status.contention && h.policy == status.policy && h.gate == status.gate
+                h.contention == status.contention
+                    && h.policy == status.policy
+                    && h.gate == status.gate
+                    && h.availability == status.availability
             };
             let told = !said_compliant && !is_release && known.is_some_and(same);
-            let gate_says_more = known.is_some_and(|h| h.gate != status.gate);
-            if told || cause == PendingCause::Coalescing && !gate_says_more {
+            let says_more = known.is_some_and(|h| h.gate != status.gate || h.availability != status.availability);
+            if told || cause == PendingCause::Coalescing && !says_more {
                 return Ok(false);
             }
         }
@@ -73,9 +76,11 @@ impl CarryOut {
         // The gate's news have a line of their own; what was said before is not said again.
         let (reason, sentence) = (decision.outcome.reason(), decision.outcome.sentence());
         if said(gathered) == Some(reason) {
-            tracing::debug!(workload = %key, reason, "{sentence}");
+            let decision = &*gathered.decision;
+            tracing::debug!(workload = %key, reason, decision, "{sentence}");
         } else {
-            tracing::info!(workload = %key, reason, "{sentence}");
+            let (revision, decision) = (&*gathered.deployment.template_hash, &*gathered.decision);
+            tracing::info!(workload = %key, revision, decision, reason, "{sentence}");
         }
         if let Some(event) = event_of(gathered, &decision.outcome) {
             self.publisher.publish(regarding(key, gathered), &event).await;
@@ -83,7 +88,7 @@ impl CarryOut {
         Ok(true)
     }
 
-    /// Stores what the gate remembers before it acts, and tells of its transition.
+    /// Stores what the gate remembers before it acts.
     pub(crate) async fn remember_gate(
         &self,
         key: &Key,
@@ -97,7 +102,6 @@ impl CarryOut {
             let uid = self.health_uid(key, gathered).await?;
             self.store_status(key, &uid, &status).await?;
         }
-        self.tell_gate(key, gathered, verdict).await;
         Ok(())
     }
 
@@ -105,7 +109,8 @@ impl CarryOut {
     pub(crate) async fn tell_gate(&self, key: &Key, gathered: &Gathered, verdict: &Verdict) {
         let Some(event) = verdict.event else { return };
         let (state, reason) = (verdict.state(), verdict.reason());
-        tracing::info!(workload = %key, ?state, reason, "{}", verdict.sentence());
+        let (revision, decision) = (&*gathered.deployment.template_hash, &*gathered.decision);
+        tracing::info!(workload = %key, revision, decision, ?state, reason, "{}", verdict.sentence());
         let event = Event {
             warning: event.is_warning,
             reason: event.reason,
@@ -159,7 +164,8 @@ impl CarryOut {
         let generation = stored.generation;
         self.take_in(key, gathered, &answer.object);
         let sentence = decision.outcome.sentence();
-        tracing::info!(workload = %key, generation, reason = decision.outcome.reason(), "{sentence}");
+        let (revision, id, reason) = (&*stored.template_hash, &*gathered.decision, decision.outcome.reason());
+        tracing::info!(workload = %key, generation, revision, decision = id, reason, "{sentence}");
 
         let after = Box::new(decide::after_write(&observed, plan, &stored));
         let released = matches!(decision.outcome, Outcome::Releasing);

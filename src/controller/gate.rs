@@ -39,7 +39,7 @@ impl GateView {
 }
 
 /// The gate's verdict; `None` when there is nothing to gate, or nobody can tell: then its memory stays as it is.
-pub(crate) fn verdict(gathered: &Gathered, is_fresh: bool) -> Option<Verdict> {
+pub(crate) fn verdict(gathered: &Gathered, is_fresh: bool, is_budget_spent: bool) -> Option<Verdict> {
     let memory = gathered.health.as_ref().and_then(|health| health.gate.clone());
     let gating = match &gathered.owner {
         None if memory.is_none() => return None,
@@ -68,7 +68,7 @@ pub(crate) fn verdict(gathered: &Gathered, is_fresh: bool) -> Option<Verdict> {
         pods: &view.pods,
         has_foreign_pods: view.has_foreign_pods(),
         gating,
-        is_budget_spent: false,
+        is_budget_spent,
         memory: &memory.unwrap_or_default(),
         request: view.request.as_ref(),
     }))
@@ -112,7 +112,8 @@ impl CarryOut {
                 ]);
                 let uri = format!("{}?fieldManager={FIELD_MANAGER}", replica_set_path(key, name));
                 let answer = self.caller.write("replica_set", request(patch_request(uri), to_bytes(&patch)?)?).await?;
-                tracing::info!(workload = %key, replica_set = name, from, to, "capacity is handed back");
+                let decision = &*gathered.decision;
+                tracing::info!(workload = %key, decision, replica_set = name, from, to, "capacity is handed back");
                 self.take_in_replica_set(&answer.object);
                 Ok(())
             }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::gate::GateView;
 use super::memory::Refusal;
 use super::world::{Key, Picture, PolicyEntry, parse_uid};
+use crate::api::availability_status::AvailabilityStatus;
 use crate::api::gate::GateStatus;
 use crate::api::{Mode, WorkloadHealthStatus};
 use crate::core::decide::{Observed, PolicyView, RefusedPlan};
@@ -31,10 +32,14 @@ pub(crate) struct Gathered {
     pub(crate) last_owner_leaves: bool,
     pub(crate) surroundings: Surroundings,
     pub(crate) gate: GateView,
+    /// What is to be stored of its availability.
+    pub(crate) availability: Option<AvailabilityStatus>,
     pub(crate) slot_free: bool,
     pub(crate) refusal: Option<Refusal>,
     pub(crate) rival: Option<String>,
     pub(crate) now: jiff::Timestamp,
+    /// Names this look in logs and traces.
+    pub(crate) decision: String,
 }
 
 /// Gathers; `None` when there is no such Deployment.
@@ -76,10 +81,12 @@ pub(crate) fn gather(picture: &Picture, key: &Key) -> Option<Gathered> {
         last_owner_leaves,
         surroundings: surroundings(picture, key, &object, &entry.uid),
         gate: GateView::gather(picture, key, &entry.uid),
+        availability: None,
         slot_free: true,
         refusal: None,
         rival: None,
         now: super::clock::now(),
+        decision: String::new(),
     })
 }
 
@@ -142,6 +149,7 @@ impl Gathered {
             refusal: self.refusal.as_ref().map(|r| RefusedPlan { hash: &r.plan, finding: &r.finding }),
             rival: self.rival.as_deref(),
             gate,
+            availability: self.availability.as_ref(),
         }
     }
 }

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::fence::Fence;
+use super::watching::Watching;
 use super::writes::{CallError, Caller};
-use crate::core::lease::{Candidate, LeaseRecord, Step, Timing};
+use crate::core::lease::{Candidate, LeaseRecord, Step, Timing, WATCHED_ANNOTATION};
 
 /// One candidate for the lease.
 pub(crate) struct Elector {
@@ -19,6 +20,7 @@ pub(crate) struct Elector {
     pub(crate) name: String,
     pub(crate) identity: String,
     pub(crate) timing: Timing,
+    pub(crate) watching: Watching,
     candidate: Candidate,
     /// Version and transitions of the lease as we last wrote it: a holder renews without reading first.
     written: Option<(String, i32)>,
@@ -45,10 +47,11 @@ impl Elector {
         (namespace, name): (String, String),
         identity: String,
         timing: Timing,
+        watching: Watching,
     ) -> Self {
         let candidate = Candidate::new(identity.clone());
         let (origin, acquired) = (Instant::now(), super::clock::now_precise());
-        Self { caller, fence, namespace, name, identity, timing, candidate, written: None, origin, acquired }
+        Self { caller, fence, namespace, name, identity, timing, watching, candidate, written: None, origin, acquired }
     }
 
     /// One try: read, decide, write; a holder writes at once. The fence is opened from the moment *before* the write
@@ -76,7 +79,12 @@ impl Elector {
     /// Reads the lease and decides whether it may be written: at which version, with how many transitions.
     async fn look(&mut self) -> Result<(Option<String>, i32), Standing> {
         let read = self.read().await.map_err(|error| Standing::Unknown(error.to_string()))?;
-        match self.candidate.step(read.as_ref(), self.origin.elapsed()) {
+        let step = self.candidate.step(read.as_ref(), self.origin.elapsed());
+        if !matches!(step, Step::Wait { .. }) {
+            let record = read.as_ref();
+            self.watching.resume(record.and_then(|r| r.watched.as_deref()), record.and_then(|r| r.renewed));
+        }
+        match step {
             Step::Wait { holder } => Err(Standing::Follower(holder)),
             Step::Create => Ok((None, 0)),
             Step::Acquire { version, transitions } => {
@@ -136,6 +144,9 @@ impl Elector {
                 "leaseTransitions": transitions,
             }
         });
+        if let Some(watched) = self.watching.encoded() {
+            lease["metadata"]["annotations"] = json!({WATCHED_ANNOTATION: watched});
+        }
         let request = match version {
             Some(version) => {
                 lease["metadata"]["resourceVersion"] = version.into();
@@ -159,5 +170,7 @@ fn record_of(lease: &Value, default_duration: Duration) -> LeaseRecord {
         version: lease["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned(),
         duration: spec["leaseDurationSeconds"].as_u64().map_or(default_duration, Duration::from_secs),
         transitions: spec["leaseTransitions"].as_i64().and_then(|n| i32::try_from(n).ok()).unwrap_or(0),
+        renewed: spec["renewTime"].as_str().and_then(|time| time.parse().ok()),
+        watched: lease["metadata"]["annotations"][WATCHED_ANNOTATION].as_str().map(str::to_owned),
     }
 }

@@ -39,6 +39,8 @@ struct Remembered {
     adopted: HashMap<Key, i64>,
     /// State of each rollout gate, and since when.
     gates: HashMap<Key, (GateState, Option<i64>)>,
+    /// Since when a pause for evidence is tried.
+    reacting: HashMap<Key, Instant>,
 }
 
 /// What one process remembers.
@@ -191,6 +193,16 @@ impl Memory {
         })
     }
 
+    /// A pause for evidence is about to be written; answers with since when it is tried, failures included.
+    pub(crate) fn reacts_since(&self, key: &Key, due: Instant) -> Instant {
+        self.with(|r| *r.reacting.entry(key.clone()).or_insert(due))
+    }
+
+    /// The pause stands, or is not wanted any more.
+    pub(crate) fn has_reacted(&self, key: &Key) {
+        self.with(|r| r.reacting.remove(key));
+    }
+
     /// Nothing of ours is left in it: what is remembered for a policy goes, a slot is held until its rollout ends.
     pub(crate) fn released(&self, key: &Key) {
         self.with(|r| {
@@ -203,6 +215,7 @@ impl Memory {
     pub(crate) fn forget(&self, key: &Key) {
         self.with(|r| {
             r.gates.remove(key);
+            r.reacting.remove(key);
             r.adopted.remove(key);
             r.failures.remove(key);
             r.refusals.remove(key);
@@ -233,6 +246,17 @@ mod tests {
         assert!(!memory.settled(&key("a"), 7), "the picture is older than the write");
         assert!(memory.settled(&key("a"), 8));
         assert_eq!(memory.next_waiting(), [key("c")]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reaction_that_fails_and_is_tried_again_counts_from_its_first_try() {
+        let memory = Memory::new(1);
+        let first = Instant::now();
+        assert_eq!(memory.reacts_since(&key("a"), first), first);
+        let later = first + Duration::from_secs(2);
+        assert_eq!(memory.reacts_since(&key("a"), later), first);
+        memory.has_reacted(&key("a"));
+        assert_eq!(memory.reacts_since(&key("a"), later), later);
     }
 
     #[tokio::test(start_paused = true)]

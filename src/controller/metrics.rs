@@ -61,7 +61,11 @@ pub struct Metrics {
     gates: Family<StateLabel, Gauge>,
     evidence: Family<ClassLabel, Counter>,
     oldest_hold: Gauge,
+    reaction_seconds: Histogram,
 }
+
+/// Bounds of reactions, in seconds.
+const REACTIONS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -106,6 +110,13 @@ impl Default for Metrics {
             "Since when the oldest rollout is held or restored, in seconds since 1970; 0 when none is",
             oldest_hold.clone(),
         );
+        let reaction_seconds = Histogram::new(REACTIONS);
+        registry.register_with_unit(
+            "reaction",
+            "Time from the change that shows a failure, as the watch brought it, to the acknowledged pause",
+            Unit::Seconds,
+            reaction_seconds.clone(),
+        );
         Self {
             registry,
             calls,
@@ -121,6 +132,7 @@ impl Default for Metrics {
             gates,
             evidence,
             oldest_hold,
+            reaction_seconds,
         }
     }
 }
@@ -158,6 +170,10 @@ impl Metrics {
 
     pub(crate) fn evidence_found(&self, class: EvidenceClass) {
         self.evidence.get_or_create(&ClassLabel { class: format!("{class:?}") }).inc();
+    }
+
+    pub(crate) fn reacted(&self, took: Duration) {
+        self.reaction_seconds.observe(took.as_secs_f64());
     }
 
     pub(crate) fn set_gates(&self, counts: &BTreeMap<GateState, i64>, oldest_hold: Option<i64>) {

@@ -1,5 +1,6 @@
 //! What is gathered and carried out. Thin: it decides nothing.
 
+mod availability;
 mod carry_out;
 pub(crate) mod clock;
 mod events;
@@ -20,6 +21,7 @@ mod run;
 mod settings;
 mod slim;
 mod watches;
+mod watching;
 mod workloads;
 mod world;
 mod writes;

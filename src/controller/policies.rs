@@ -55,7 +55,7 @@ enum Need {
 impl Policies {
     /// Works off the queue until it is closed.
     pub(crate) async fn work(self: Arc<Self>) {
-        while let Some(key) = self.queue.next().await {
+        while let Some((key, _)) = self.queue.next().await {
             match AssertUnwindSafe(self.look(&key)).catch_unwind().await {
                 Ok(Ok(again)) => {
                     self.memory.succeeded(&key);
@@ -196,6 +196,7 @@ fn status(picture: &Picture, key: &Key, policy: &PolicyEntry) -> Need {
                 owner: Owner::This,
                 gate: GateState::NotGated,
                 compliant: Some(MEMORY_INVALID),
+                availability: None,
             });
         }
         let status = health.and_then(|h| h.status.as_deref().ok());
@@ -210,6 +211,7 @@ fn status(picture: &Picture, key: &Key, policy: &PolicyEntry) -> Need {
             },
             gate: status.and_then(|s| s.gate.as_ref()).map_or(GateState::NotGated, |gate| gate.state),
             compliant: compliant.map(|c| (c.status.as_str(), c.reason.as_str(), c.message.as_str())),
+            availability: status.and_then(|s| s.availability.as_ref()),
         })
     });
     let status = summarize(&facts, selected);

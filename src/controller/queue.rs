@@ -57,8 +57,9 @@ impl<K: Clone + Eq + Hash + Ord> WorkQueue<K> {
         self.changed.notify_one();
     }
 
-    /// Waits for the next key that is due, and marks it as being worked on; `None` once the queue is closed.
-    pub(crate) async fn next(&self) -> Option<K> {
+    /// Waits for the next key that is due, and marks it as being worked on; answers with since when it is due, too. `None`
+    /// once the queue is closed.
+    pub(crate) async fn next(&self) -> Option<(K, Instant)> {
         loop {
             let changed = self.changed.notified();
             let wait = self.with(|state| {
@@ -79,9 +80,9 @@ impl<K: Clone + Eq + Hash + Ord> WorkQueue<K> {
                     self.changed.notify_one(); // pass the news on to the next waiter
                     return None;
                 }
-                Some(Ok((Some(key), _))) => {
+                Some(Ok((Some(key), at))) => {
                     self.changed.notify_one(); // another key may be due as well
-                    return Some(key);
+                    return Some((key, at));
                 }
                 Some(Ok((None, at))) => {
                     tokio::select! {
@@ -153,7 +154,7 @@ mod tests {
         queue.add_after("a", Duration::from_secs(5));
         queue.add_after("a", Duration::from_secs(30));
         let start = Instant::now();
-        assert_eq!(queue.next().await, Some("a"));
+        assert_eq!(next(&queue).await, Some("a"));
         assert_eq!(start.elapsed().as_secs(), 5);
         queue.done(&"a");
         assert_eq!(queue.len(), 0);
@@ -163,12 +164,35 @@ mod tests {
     async fn a_key_that_runs_is_not_handed_out_twice_but_comes_again() {
         let queue = WorkQueue::new();
         queue.add("a");
-        assert_eq!(queue.next().await, Some("a"));
+        assert_eq!(next(&queue).await, Some("a"));
         queue.add("a");
         queue.add("b");
-        assert_eq!(queue.next().await, Some("b"), "a is being worked on");
+        assert_eq!(next(&queue).await, Some("b"), "a is being worked on");
         queue.done(&"a");
-        assert_eq!(queue.next().await, Some("a"));
+        assert_eq!(next(&queue).await, Some("a"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_tells_since_when_it_is_due_however_late_it_is_taken() {
+        let queue = WorkQueue::new();
+        let start = Instant::now();
+        queue.add("a");
+        tokio::time::advance(Duration::from_secs(3)).await;
+        queue.add("a");
+        assert_eq!(queue.next().await, Some(("a", start)));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        queue.add("a");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        queue.done(&"a");
+        assert_eq!(
+            queue.next().await,
+            Some(("a", start + Duration::from_secs(4))),
+            "when it came, not when it was done"
+        );
+    }
+
+    async fn next<K: Clone + Eq + Hash + Ord>(queue: &WorkQueue<K>) -> Option<K> {
+        queue.next().await.map(|(key, _)| key)
     }
 
     #[tokio::test(start_paused = true)]
@@ -179,7 +203,7 @@ mod tests {
                 let queue = queue.clone();
                 tokio::spawn(async move {
                     let mut seen = 0;
-                    while let Some(key) = queue.next().await {
+                    while let Some(key) = next(&queue).await {
                         tokio::time::sleep(Duration::from_millis(10)).await;
                         queue.done(&key);
                         seen += 1;

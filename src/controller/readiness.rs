@@ -30,6 +30,12 @@ impl Readiness {
         if missing.is_empty() { Ok(()) } else { Err(missing.join("\n")) }
     }
 
+    /// Whether all parts whose name begins so are ready.
+    pub(crate) fn are_ready(&self, prefix: &str) -> bool {
+        let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.iter().filter(|(name, _)| name.starts_with(prefix)).all(|(_, state)| state.is_ok())
+    }
+
     fn set(&self, name: &str, state: Result<(), String>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), state);
     }

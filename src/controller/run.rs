@@ -9,6 +9,7 @@ use kube::{Client, Config, Resource};
 use tokio::sync::watch as signal;
 use tokio::task::JoinSet;
 
+use super::availability::Availability;
 use super::carry_out::CarryOut;
 use super::events::Publisher;
 use super::fence::Fence;
@@ -24,9 +25,13 @@ use super::readiness::{Part, Readiness};
 use super::settings::Settings;
 use super::slim::{SlimAutoscaler, SlimBudget, SlimDeployment, SlimPod, SlimReplicaSet};
 use super::watches::{Sink, StoredHealth, Watched, watch};
-use super::workloads::Workloads;
+use super::watching::Watching;
+use super::workloads::{Decisions, Workloads};
 use super::world::{Key, Touched, World};
 use super::writes::{Caller, chain};
+
+/// What the names of the parts that watch begin with.
+const WATCHES: &str = "watch ";
 
 /// Delay of a policy's summary: the most that a fleet in motion can make us write is one status a second per policy.
 const SUMMARY_DELAY: Duration = Duration::from_secs(1);
@@ -48,7 +53,8 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
 
     let fence = Fence::closed();
     let caller = Caller::new(calling, fence.clone(), settings.call_timeout, metrics.clone());
-    let operator = Operator::new(&settings, caller.clone(), metrics.clone(), readiness.clone());
+    let watched = Watching::new(settings.timing.renew_deadline);
+    let operator = Operator::new(&settings, caller.clone(), metrics.clone(), readiness.clone(), watched.clone());
     let mut tasks = JoinSet::new();
     operator.watch_all(&mut tasks, &watching, &settings, &readiness);
 
@@ -58,6 +64,7 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
         (settings.lease_namespace.clone(), settings.lease_name.clone()),
         settings.identity.clone(),
         settings.timing,
+        watched.clone(),
     );
     let lost = operator.lead(&mut elector, &readiness, &settings, terminated()).await;
 
@@ -65,6 +72,8 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
     if lost.is_some() {
         fence.close();
     }
+    // From here on changes are not taken in any more, and whoever comes next has to know.
+    watched.tick(false);
     // Ends in this order: no new work, the work under way, the lease, then the rest.
     operator.workloads.queue.close();
     operator.policies.queue.close();
@@ -119,11 +128,18 @@ struct Operator {
     workloads: Arc<Workloads>,
     policies: Arc<Policies>,
     metrics: Arc<Metrics>,
+    watching: Watching,
     workers: tokio::sync::Mutex<JoinSet<()>>,
 }
 
 impl Operator {
-    fn new(settings: &Settings, caller: Caller, metrics: Arc<Metrics>, readiness: Readiness) -> Self {
+    fn new(
+        settings: &Settings,
+        caller: Caller,
+        metrics: Arc<Metrics>,
+        readiness: Readiness,
+        watching: Watching,
+    ) -> Self {
         let world = Arc::new(World::default());
         let publisher = Publisher { caller: caller.clone(), instance: settings.identity.clone() };
         let workloads = Arc::new(Workloads {
@@ -133,6 +149,8 @@ impl Operator {
             metrics: metrics.clone(),
             carry_out: CarryOut { caller: caller.clone(), publisher: publisher.clone(), world: world.clone() },
             readiness,
+            availability: Availability::new(world.clone(), watching.clone()),
+            decisions: Decisions::new(),
         });
         let policies = Arc::new(Policies {
             world: world.clone(),
@@ -142,7 +160,7 @@ impl Operator {
             memory: Memory::new(0),
             metrics: metrics.clone(),
         });
-        Self { world, workloads, policies, metrics, workers: tokio::sync::Mutex::default() }
+        Self { world, workloads, policies, metrics, watching, workers: tokio::sync::Mutex::default() }
     }
 
     fn watch_all(&self, tasks: &mut JoinSet<()>, client: &Client, settings: &Settings, readiness: &Readiness) {
@@ -151,6 +169,9 @@ impl Operator {
             world: self.world.clone(),
             metrics: self.metrics.clone(),
             touched: Box::new(move |touched| {
+                if let Touched::Workload(key) = &touched {
+                    workloads.availability.see(key);
+                }
                 let remembered = |key: &Key| workloads.memory.knows(key);
                 spread(&world, &workloads.queue, &policies.queue, &remembered, touched);
             }),
@@ -187,6 +208,10 @@ impl Operator {
         let mut cut_off = false;
         let mut last = None;
         loop {
+            if leads && self.watching.tick(readiness.are_ready(WATCHES)) {
+                tracing::info!("nobody watched for a while; looking at everything");
+                self.queue_everything();
+            }
             let standing = tokio::select! {
                 standing = elector.attempt() => standing,
                 () = &mut stop => return None,
@@ -240,6 +265,7 @@ impl Operator {
         let mut workers = self.workers.lock().await;
         let (start, started) = signal::channel(false);
         let (world, workloads, policies) = (self.world.clone(), self.workloads.clone(), self.policies.clone());
+        let watching = self.watching.clone();
         workers.spawn(async move {
             while readiness.check().is_err() {
                 if workloads.queue.is_closed() {
@@ -247,6 +273,7 @@ impl Operator {
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
+            watching.tick(true);
             let (deployments, all_policies) = queue_everything(&world, &workloads.queue, &policies.queue);
             tracing::info!(deployments, policies = all_policies, "the picture is complete, working");
             let _ = start.send(true);
@@ -294,7 +321,7 @@ impl Start<'_> {
             None => (Api::all(self.client.clone()), String::new()),
         };
         let part: Part =
-            self.readiness.part(format!("watch {}{place}", K::kind(&())), "the first list is not complete");
+            self.readiness.part(format!("{WATCHES}{}{place}", K::kind(&())), "the first list is not complete");
         self.tasks.spawn(watch::<K>(api, self.sink.clone(), part, by_uid, self.namespace.map(str::to_owned)));
     }
 }

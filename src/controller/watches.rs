@@ -298,7 +298,14 @@ impl Watched for StoredHealth {
         match picture.healths.get(&key).filter(|b| b.uid == entry.uid) {
             Some(before) if before.version > entry.version => return Vec::new(),
             // The echo of a write of ours, whose answer is in the picture already: only the summaries do not know it.
-            Some(before) if before.version == entry.version => return vec![Touched::Summaries(key.namespace)],
+            Some(before) if before.version == entry.version => {
+                // Unless a person asked for something while we wrote: it came with the answer, and nobody has looked at
+                // it. Its own event is older than that, and wakes nobody.
+                let is_unheard = entry.status.is_ok_and(|status| status.observed_generation < Some(entry.generation));
+                let mut touched = vec![Touched::Summaries(key.namespace.clone())];
+                touched.extend(is_unheard.then_some(Touched::Workload(key)));
+                return touched;
+            }
             _ => {}
         }
         picture.healths.insert(key.clone(), entry);
@@ -399,7 +406,8 @@ mod tests {
         let stored = |version: &str| -> StoredHealth {
             let metadata =
                 serde_json::json!({"namespace": "shop", "name": "web", "uid": "u", "resourceVersion": version});
-            serde_json::from_value(serde_json::json!({"metadata": metadata})).unwrap()
+            let status = serde_json::json!({"observedGeneration": 1});
+            serde_json::from_value(serde_json::json!({"metadata": metadata, "status": status})).unwrap()
         };
         let context = Context { first_list: false, coalesce: SignedDuration::ZERO };
         let mut picture = Picture::default();
@@ -409,6 +417,24 @@ mod tests {
         assert_eq!(stored("6").apply(&mut picture, context), [], "older than the answer");
         assert_eq!(stored("7").apply(&mut picture, context), std::slice::from_ref(&summaries));
         assert_eq!(stored("8").apply(&mut picture, context), [summaries, Touched::Workload(key)]);
+    }
+
+    #[test]
+    fn a_request_that_came_in_while_we_wrote_is_looked_at() {
+        let answer = |generation: i64| -> StoredHealth {
+            let metadata = serde_json::json!(
+                {"namespace": "shop", "name": "web", "uid": "u", "resourceVersion": "7", "generation": generation});
+            let status = serde_json::json!({"observedGeneration": 1});
+            serde_json::from_value(serde_json::json!({"metadata": metadata, "status": status})).unwrap()
+        };
+        let context = Context { first_list: false, coalesce: SignedDuration::ZERO };
+        let key = Key::new("shop", "web");
+        for (generation, is_looked_at) in [(1, false), (2, true)] {
+            let mut picture = Picture::default();
+            picture.healths.insert(key.clone(), answer(generation).into_entry());
+            let touched = answer(generation).apply(&mut picture, context);
+            assert_eq!(touched.contains(&Touched::Workload(key.clone())), is_looked_at);
+        }
     }
 
     #[test]

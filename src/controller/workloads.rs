@@ -2,11 +2,15 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::time::Instant;
+use tracing::Instrument;
+use tracing::field::Empty;
 
+use super::availability::Availability;
 use super::carry_out::{Carried, CarryOut};
 use super::gate;
 use super::gather::{Gathered, gather};
@@ -30,6 +34,24 @@ pub(crate) struct Workloads {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) carry_out: CarryOut,
     pub(crate) readiness: Readiness,
+    pub(crate) availability: Availability,
+    pub(crate) decisions: Decisions,
+}
+
+/// Names each look: the second in which the process began, and a number.
+pub(crate) struct Decisions {
+    began: i64,
+    count: AtomicU64,
+}
+
+impl Decisions {
+    pub(crate) fn new() -> Self {
+        Self { began: super::clock::now().as_second(), count: AtomicU64::new(0) }
+    }
+
+    fn next(&self) -> String {
+        format!("{:x}-{:x}", self.began, self.count.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 /// Reason of a look at which the gate wrote.
@@ -41,12 +63,15 @@ const MOST_DECISIONS: usize = 6;
 impl Workloads {
     /// Works off the queue until it is closed. A panic is caught: it concerns one Deployment, not the process.
     pub(crate) async fn work(self: Arc<Self>) {
-        while let Some(key) = self.queue.next().await {
+        while let Some((key, due)) = self.queue.next().await {
             let started = Instant::now();
-            let look = AssertUnwindSafe(self.look(&key)).catch_unwind();
-            match look.await {
+            // Read by traces only; a log line names what it needs by itself.
+            let span = tracing::info_span!("look", workload = %key, revision = Empty, decision = Empty, reason = Empty);
+            let look = AssertUnwindSafe(self.look(&key, due)).catch_unwind();
+            match look.instrument(span.clone()).await {
                 Ok(Ok((reason, again))) => {
                     self.memory.succeeded(&key);
+                    span.record("reason", reason);
                     self.metrics.reconciled(reason, started.elapsed());
                     if let Some(again) = again {
                         self.queue.add_after(key.clone(), again);
@@ -89,12 +114,16 @@ impl Workloads {
         self.queue.add_after(key.clone(), wait);
     }
 
-    /// One look. Answers with its reason, and when to look again.
-    async fn look(&self, key: &Key) -> Result<(&'static str, Option<Duration>), CallError> {
-        let Some(mut gathered) = self.world.with(|picture| gather(picture, key)) else {
+    /// One look, due since then. Answers with its reason, and when to look again.
+    async fn look(&self, key: &Key, due: Instant) -> Result<(&'static str, Option<Duration>), CallError> {
+        let gathered = tracing::info_span!("gather").in_scope(|| self.world.with(|picture| gather(picture, key)));
+        let Some(mut gathered) = gathered else {
             self.forget(key);
             return Ok(("Gone", None));
         };
+        gathered.decision = self.decisions.next();
+        let span = tracing::Span::current();
+        span.record("revision", &*gathered.deployment.template_hash).record("decision", &gathered.decision);
         self.mind_rolling(key, &gathered);
         if let Some(error) = &gathered.unreadable {
             tracing::error!(workload = %key, error, "its WorkloadHealth cannot be understood; nothing is touched");
@@ -102,23 +131,41 @@ impl Workloads {
         }
         gathered.slot_free = self.memory.slot_free(key);
         gathered.refusal = self.memory.refusal(key);
-        let verdict = gate::verdict(&gathered, self.is_fresh());
+        let told = self.availability.look(key, &gathered);
+        gathered.availability = told.status;
+        let verdict = tracing::info_span!("decide_gate")
+            .in_scope(|| gate::verdict(&gathered, self.is_fresh(), told.is_budget_spent));
         let memory = verdict.as_ref().map_or_else(|| gate::unchanged(&gathered), |verdict| verdict.memory.clone());
         self.count(key, &gathered, &memory);
         for _ in 0..MOST_DECISIONS {
             let observed = gathered.observed(&memory);
-            let decision = decide::decide(&observed);
+            let decision = tracing::info_span!("decide").in_scope(|| decide::decide(&observed));
             // The gate's write comes first: it stops what goes wrong, the plan's may start a rollout.
             if let Some(verdict) = verdict.as_ref().filter(|verdict| verdict.action != rollout::Action::None) {
+                let reaction = verdict.stops_for_evidence().then(|| self.memory.reacts_since(key, due));
+                if reaction.is_none() {
+                    self.memory.has_reacted(key);
+                }
                 self.carry_out.remember_gate(key, &gathered, decision.status, verdict).await?;
-                self.carry_out.gate(key, &gathered, &verdict.action).await?;
+                let span = tracing::info_span!("carry_out", what = "gate");
+                let written = self.carry_out.gate(key, &gathered, &verdict.action).instrument(span).await;
+                if let (Some(since), Ok(())) = (reaction, &written) {
+                    self.metrics.reacted(since.elapsed());
+                    self.memory.has_reacted(key);
+                }
+                // What it did is told once it is done: a failing version does not wait for an event to be written.
+                self.carry_out.tell_gate(key, &gathered, verdict).await;
+                written?;
                 return Ok((GATE, Some(Duration::ZERO)));
             }
+            self.memory.has_reacted(key);
             match &decision.action {
                 Action::None => {
-                    let is_stored = self.carry_out.remember(key, &gathered, &decision).await?;
+                    let span = tracing::info_span!("carry_out", what = "status");
+                    let is_stored = self.carry_out.remember(key, &gathered, &decision).instrument(span).await?;
                     let (reason, again) = self.settle(key, &gathered, &decision);
                     // What was not stored did not happen: looking again at once would only find the same.
+                    let again = again.into_iter().chain(told.look_again).min();
                     let Some(verdict) = verdict.as_ref().filter(|_| is_stored) else { return Ok((reason, again)) };
                     self.carry_out.tell_gate(key, &gathered, verdict).await;
                     let look = verdict.look_again.and_then(|wait| Duration::try_from(wait).ok());
@@ -138,7 +185,8 @@ impl Workloads {
                         gathered.slot_free = false;
                         continue;
                     }
-                    match self.carry_out.write(key, &gathered, &decision, &plan, &memory).await {
+                    let span = tracing::info_span!("carry_out", what = "plan");
+                    match self.carry_out.write(key, &gathered, &decision, &plan, &memory).instrument(span).await {
                         Ok(Carried::Written { after, generation }) => {
                             self.memory.write_landed(key, generation);
                             return Ok(self.settle(key, &gathered, &after));
@@ -193,7 +241,8 @@ impl Workloads {
     /// Ends a look: its reason, and when the next one is due.
     fn settle(&self, key: &Key, gathered: &Gathered, decision: &Decision) -> (&'static str, Option<Duration>) {
         let reason = decision.outcome.reason();
-        let waits_for_turn = reason == "WaitingForTurn";
+        let waits_for_turn =
+            matches!(decision.outcome, decide::Outcome::Pending { cause: decide::PendingCause::Slot, .. });
         self.memory.set_waiting(key, waits_for_turn);
         if !waits_for_turn && gathered.deployment.rollout != RolloutProgress::Moving {
             self.wake(self.memory.next_waiting());
@@ -220,6 +269,7 @@ impl Workloads {
 
     fn forget(&self, key: &Key) {
         self.memory.forget(key);
+        self.availability.forget(key);
         self.wake(self.memory.next_waiting());
     }
 

@@ -19,6 +19,9 @@ pub struct Timing {
     pub retry: Duration,
 }
 
+/// Annotation of the lease that says when nobody watched (`core::availability::Watched`).
+pub const WATCHED_ANNOTATION: &str = "gracekeeper.dev/watched";
+
 /// The lease object, as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseRecord {
@@ -30,6 +33,10 @@ pub struct LeaseRecord {
     pub duration: Duration,
     /// `spec.leaseTransitions`.
     pub transitions: i32,
+    /// `spec.renewTime`, by the holder's clock: for the availability report, never for the election.
+    pub renewed: Option<jiff::Timestamp>,
+    /// When nobody watched, as its holders wrote it ([`WATCHED_ANNOTATION`]).
+    pub watched: Option<String>,
 }
 
 /// What to do next.
@@ -103,6 +110,8 @@ mod tests {
             version: version.into(),
             duration: Duration::from_secs(15),
             transitions: 3,
+            renewed: None,
+            watched: None,
         }
     }
 

@@ -2,10 +2,12 @@
 
 use jiff::Timestamp;
 
-use super::decide::NOT_IMPLEMENTED;
+use super::availability::rounded_down;
+use crate::api::availability::Availability;
+use crate::api::availability_status::AvailabilityStatus;
 use crate::api::conditions::{ConditionStatus, ConditionType, Verdict, merge_conditions};
 use crate::api::gate::GateState;
-use crate::api::policy_status::WorkloadCounts;
+use crate::api::policy_status::{FleetAvailability, WorkloadCounts};
 use crate::api::{HealthPolicySpec, HealthPolicyStatus, Mode};
 
 /// One Deployment that the policy selects.
@@ -19,6 +21,8 @@ pub struct Selected<'a> {
     pub gate: GateState,
     /// Its condition `Compliant`: status, reason, message.
     pub compliant: Option<(&'a str, &'a str, &'a str)>,
+    /// Its measured availability.
+    pub availability: Option<&'a AvailabilityStatus>,
 }
 
 /// Who owns a Deployment that the policy selects.
@@ -51,6 +55,7 @@ pub struct PolicyFacts<'a> {
 pub fn summarize<'a>(facts: &PolicyFacts<'_>, selected: impl Iterator<Item = Selected<'a>>) -> HealthPolicyStatus {
     let mut counts = WorkloadCounts::default();
     let (mut example, mut conflict): (Option<Selected<'_>>, Option<Selected<'_>>) = (None, None);
+    let mut fleet = Fleet::default();
     for one in selected {
         counts.matched = counts.matched.saturating_add(1);
         match one.owner {
@@ -61,6 +66,7 @@ pub fn summarize<'a>(facts: &PolicyFacts<'_>, selected: impl Iterator<Item = Sel
             }
             Owner::This => {
                 counts.governed = counts.governed.saturating_add(1);
+                fleet.add(&one);
                 match one.gate {
                     GateState::Held | GateState::Restoring | GateState::Restored => {
                         counts.held = counts.held.saturating_add(1);
@@ -85,13 +91,46 @@ pub fn summarize<'a>(facts: &PolicyFacts<'_>, selected: impl Iterator<Item = Sel
     let verdicts = match facts.spec {
         _ if facts.deleting => releasing(&counts, example),
         Err(error) => invalid(error),
-        Ok(spec) => valid(spec, &counts, example, conflict),
+        Ok(spec) => valid(spec, &counts, example, conflict, &fleet),
     };
     HealthPolicyStatus {
         observed_generation: Some(facts.generation),
         conditions: merge_conditions(&facts.stored.conditions, &verdicts, facts.generation, facts.now),
         workloads: Some(counts),
-        availability: None,
+        availability: facts.spec.ok().filter(|spec| spec.availability.is_some()).and_then(|_| fleet.status()),
+    }
+}
+
+/// Availability of the owned Deployments, as far as it is measured.
+#[derive(Default)]
+struct Fleet<'a> {
+    measured: u32,
+    sum: f64,
+    worst: Option<(f64, &'a str)>,
+    budget: Option<f64>,
+}
+
+impl<'a> Fleet<'a> {
+    fn add(&mut self, one: &Selected<'a>) {
+        let number = |text: Option<&String>| text.and_then(|text| text.parse::<f64>().ok());
+        let Some(measured) = one.availability else { return };
+        if let Some(share) = number(measured.replica_weighted.as_ref()) {
+            self.measured = self.measured.saturating_add(1);
+            self.sum += share;
+            self.worst = self.worst.filter(|worst| worst.0 <= share).or(Some((share, one.name)));
+        }
+        if let Some(left) = number(measured.budget.as_ref()) {
+            self.budget = Some(self.budget.map_or(left, |least| least.min(left)));
+        }
+    }
+
+    fn status(&self) -> Option<FleetAvailability> {
+        let (worst, _) = self.worst?;
+        Some(FleetAvailability {
+            worst: Some(rounded_down(worst, 3)),
+            mean: Some(rounded_down(self.sum / f64::from(self.measured), 3)),
+            budget: self.budget.map(|left| rounded_down(left, 3)),
+        })
     }
 }
 
@@ -140,6 +179,7 @@ fn valid(
     counts: &WorkloadCounts,
     example: Option<Selected<'_>>,
     conflict: Option<Selected<'_>>,
+    fleet: &Fleet<'_>,
 ) -> Vec<Verdict> {
     let conflict = conflict.map(|one| match one.owner {
         Owner::Other(policy) => format!(
@@ -166,9 +206,8 @@ fn valid(
     if spec.rollout.is_some() {
         verdicts.push(gated(spec.mode, counts));
     }
-    if spec.availability.is_some() {
-        let what = "availability is not measured";
-        verdicts.push(not_implemented(ConditionType::AvailabilityMeasured, "availability", what));
+    if let Some(promised) = &spec.availability {
+        verdicts.push(measured(promised, counts, fleet));
     }
     verdicts.push(ready);
     verdicts
@@ -240,10 +279,21 @@ fn gated(mode: Mode, counts: &WorkloadCounts) -> Verdict {
     }
 }
 
-fn not_implemented(type_: ConditionType, section: &str, consequence: &str) -> Verdict {
-    let message =
-        format!("spec.{section} is stored and validated, but this version does not act on it yet: {consequence}.");
-    Verdict::new(type_, ConditionStatus::False, NOT_IMPLEMENTED, message)
+fn measured(promised: &Availability, counts: &WorkloadCounts, fleet: &Fleet<'_>) -> Verdict {
+    let verdict = |status, reason: &'static str, message: String| {
+        Verdict::new(ConditionType::AvailabilityMeasured, status, reason, message)
+    };
+    let of = deployments(counts.governed);
+    let promise = format!("{} % over {} d", promised.objective, promised.window_days);
+    match fleet.worst {
+        None => verdict(ConditionStatus::Unknown, "NotYetMeasured", format!("Nothing is measured yet of {of}.")),
+        Some((worst, name)) => {
+            let worst = rounded_down(worst, 3);
+            let message =
+                format!("{} of {of} measured against {promise}; the worst is {name} with {worst} %.", fleet.measured);
+            verdict(ConditionStatus::True, "Measuring", message)
+        }
+    }
 }
 
 fn deployments(count: i32) -> String {
@@ -274,7 +324,7 @@ mod tests {
     }
 
     fn one<'a>(name: &'a str, owner: Owner<'a>, compliant: Option<(&'a str, &'a str, &'a str)>) -> Selected<'a> {
-        Selected { name, owner, gate: GateState::Stable, compliant }
+        Selected { name, owner, gate: GateState::Stable, compliant, availability: None }
     }
 
     fn says(status: &HealthPolicyStatus, type_: &str) -> (String, String, String) {
@@ -321,11 +371,28 @@ mod tests {
     }
 
     #[test]
-    fn sections_that_nothing_acts_on_yet_say_so() {
+    fn a_fleet_is_as_good_as_its_worst_and_its_mean() {
+        let of = |share: &str, left: &str| AvailabilityStatus {
+            replica_weighted: Some(share.into()),
+            budget: Some(left.into()),
+            ..AvailabilityStatus::default()
+        };
+        let (good, bad) = (of("100", "100"), of("98.5", "-40"));
         let spec = json!({"selector": {}, "mode": "Enforce", "rollout": {}, "availability": {"objective": "99.9"}});
-        let status = summary(spec, &[one("a", Owner::This, FINE)]);
-        assert_eq!(says(&status, "AvailabilityMeasured").1, "NotImplemented");
+        let with = |name, availability| Selected { availability, ..one(name, Owner::This, FINE) };
+        let status = summary(spec.clone(), &[with("a", Some(&good)), with("b", Some(&bad)), with("c", None)]);
+        let fleet = status.availability.clone().unwrap();
+        assert_eq!(
+            (fleet.worst.as_deref(), fleet.mean.as_deref(), fleet.budget.as_deref()),
+            (Some("98.5"), Some("99.25"), Some("-40"))
+        );
+        let (is, reason, message) = says(&status, "AvailabilityMeasured");
+        assert_eq!((is.as_str(), reason.as_str()), ("True", "Measuring"));
+        assert_eq!(message, "2 of 3 Deployments measured against 99.9 % over 30 d; the worst is b with 98.5 %.");
+        let status = summary(spec, &[with("c", None)]);
+        assert_eq!(says(&status, "AvailabilityMeasured").1, "NotYetMeasured");
         assert_eq!(says(&status, "RolloutGated").1, "Gating");
+        assert_eq!(status.availability, None);
     }
 
     #[test]

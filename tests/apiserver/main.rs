@@ -13,9 +13,11 @@
 
 mod support;
 
+mod availability;
 mod bad_input;
 mod commands;
 mod contention;
+mod crash_anywhere;
 mod enforcing;
 mod other_writers;
 mod ownership;

@@ -3,7 +3,10 @@
 mod bad;
 mod gitops;
 mod good;
+mod kubectl;
+mod nodes;
 mod people;
+mod quick;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,7 +56,10 @@ impl Rig {
     }
 
     async fn of(topic: &str, first: Value, changes: Value) -> Self {
-        let ns = TestNamespace::new(topic).await;
+        Self::within(TestNamespace::new(topic).await, first, changes).await
+    }
+
+    async fn within(ns: TestNamespace, first: Value, changes: Value) -> Self {
         apply(&ns, &first).await;
         ns.settled("web").await;
         let operator = Operator::start(&ns).await;
@@ -164,6 +170,15 @@ impl Rig {
         rig.says("Held", "Failing").await;
         rig.ns.until("web", "it is paused", |web| web["spec"]["paused"] == true).await;
         (rig, bad)
+    }
+
+    /// Another version than the first one is proven; answers with what the gate says.
+    async fn another_is_proven(&self) -> Value {
+        eventually("another version is proven", || async {
+            let gate = self.gate().await;
+            (gate["state"] == "Stable" && gate["stable"]["replicaSet"] != self.stable.as_str()).then_some(gate)
+        })
+        .await
     }
 
     async fn is_paused(&self) -> bool {

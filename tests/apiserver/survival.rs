@@ -3,7 +3,8 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use kube::api::ListParams;
+use kube::ResourceExt;
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::support::namespace::{condition, container, deployment, pod, web_policy};
@@ -125,7 +126,9 @@ async fn each_of_forty_deployments_is_written_once_and_then_only_the_lease_is() 
         ns.create_deployment(deployment(&format!("web-{index}"), 1, vec![container()])).await;
     }
     let operator = Operator::start_with(&ns, &["--max-concurrent-enforcements", "10"]).await;
-    ns.policy("web", web_policy()).await;
+    let mut policy = web_policy();
+    policy["availability"] = json!({"objective": "99.9"});
+    ns.policy("web", policy).await;
     let compliant = eventually("all are compliant", || async {
         let policy = serde_json::to_value(ns.policies().get("web").await.unwrap()).unwrap();
         (policy["status"]["workloads"]["compliant"] == FLEET).then_some(policy)
@@ -159,4 +162,20 @@ async fn each_of_forty_deployments_is_written_once_and_then_only_the_lease_is() 
     stays("nothing but the lease is written", Duration::from_secs(60), || async { requests() == before }).await;
     let renewals = operator.audit().writes("leases").unwrap().len() - leases;
     assert!((10..=35).contains(&renewals), "{renewals} renewals in a minute");
+
+    // One pod loses its readiness: one status is written, and nothing else.
+    let health_writes = || operator.audit().writes("workloadhealths").unwrap();
+    let known = health_writes().len();
+    let pods = ns.pods().list(&ListParams::default()).await.unwrap();
+    let pod = pods.iter().map(ResourceExt::name_any).find(|name| name.starts_with("web-7-")).unwrap();
+    let own = json!({"metadata": {"annotations": {"gracekeeper.dev/sim-fault": "as-it-is"}}});
+    ns.pods().patch(&pod, &PatchParams::default(), &Patch::Merge(own)).await.unwrap();
+    let unready = json!({"status": {"conditions": [{"type": "Ready", "status": "False"}]}});
+    ns.pods().patch_status(&pod, &PatchParams::default(), &Patch::Strategic(unready)).await.unwrap();
+    eventually("the flip is stored", || async {
+        let health = serde_json::to_value(ns.healths().get("web-7").await.unwrap()).unwrap();
+        (health["status"]["availability"]["available"] == 0).then_some(())
+    })
+    .await;
+    stays("one write", Duration::from_secs(5), || async { health_writes().len() == known + 1 }).await;
 }

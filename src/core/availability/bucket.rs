@@ -20,7 +20,7 @@ pub struct Count {
     desired: u32,
     available: u32,
     planned: u32,
-    is_good: bool,
+    enough: u32,
 }
 
 impl Level {
@@ -32,7 +32,7 @@ impl Level {
         }
         let available = available.min(desired);
         let planned = planned.min(desired.saturating_sub(available));
-        Self::Counted(Count { desired, available, planned, is_good: available >= enough.clamp(1, desired) })
+        Self::Counted(Count { desired, available, planned, enough: enough.clamp(1, desired) })
     }
 
     /// Replicas that are missing; 0 when nothing is counted.
@@ -49,7 +49,7 @@ impl Level {
             Self::Unknown => vec![0],
             Self::Excluded => vec![1],
             Self::Counted(count) => {
-                let numbers = [count.desired, count.available, count.planned, u32::from(count.is_good)];
+                let numbers = [count.desired, count.available, count.planned, count.enough];
                 std::iter::once(2).chain(numbers.map(i64::from)).collect()
             }
         }
@@ -63,9 +63,10 @@ impl Level {
             [2, numbers @ ..] => {
                 let numbers: Vec<u32> =
                     numbers.iter().map(|number| u32::try_from(*number).ok()).collect::<Option<_>>()?;
-                let [desired, available, planned, good] = numbers[..] else { return None };
-                let is_whole = desired > 0 && available.checked_add(planned)? <= desired && good <= 1;
-                is_whole.then_some(Self::Counted(Count { desired, available, planned, is_good: good == 1 }))
+                let [desired, available, planned, enough] = numbers[..] else { return None };
+                let is_whole =
+                    desired > 0 && available.checked_add(planned)? <= desired && (1..=desired).contains(&enough);
+                is_whole.then_some(Self::Counted(Count { desired, available, planned, enough }))
             }
             _ => None,
         }
@@ -73,6 +74,9 @@ impl Level {
 }
 
 impl Count {
+    /// Nothing is wanted; never a level of its own, only for what people read.
+    pub(super) const NONE: Self = Self { desired: 0, available: 0, planned: 0, enough: 0 };
+
     /// Replicas that are wanted.
     pub fn desired(&self) -> u32 {
         self.desired
@@ -95,7 +99,12 @@ impl Count {
 
     /// Whether the moment is good in the time-based figure.
     pub fn is_good(&self) -> bool {
-        self.is_good
+        self.available >= self.enough
+    }
+
+    /// Available replicas from which on the moment is good.
+    pub fn enough(&self) -> u32 {
+        self.enough
     }
 }
 
@@ -128,7 +137,7 @@ impl Bucket {
             Level::Unknown => sums.unknown = millis,
             Level::Excluded => sums.excluded = millis,
             Level::Counted(count) => {
-                match (count.is_good, count.faulty()) {
+                match (count.is_good(), count.faulty()) {
                     (true, _) => sums.good = millis,
                     (false, 0) => sums.planned = millis,
                     (false, _) => sums.fault = millis,

@@ -15,8 +15,9 @@ impl Objective {
     /// From a policy's per cent, such as "99.9", and the days of its window. `None` when out of range.
     pub fn parse(percent: &str, days: i32) -> Option<Self> {
         let share = percent.parse::<f64>().ok()? / 100.0;
-        let is_in_range = share > 0.0 && share < 1.0 && (1..=90).contains(&days);
-        is_in_range.then_some(Self { share, days: days.into() })
+        let objective = Self { share, days: days.into() };
+        let is_in_range = share > 0.0 && objective.allowed() > 0.0 && (1..=90).contains(&days);
+        is_in_range.then_some(objective)
     }
 
     /// The share of good time.
@@ -26,7 +27,8 @@ impl Objective {
 
     /// The share of time that may be lost.
     pub fn allowed(&self) -> f64 {
-        1.0 - self.share
+        // Objectives have eight decimals at most: what is beyond comes from binary fractions.
+        ((1.0 - self.share) * 1e10).round() / 1e10
     }
 
     /// Days of the window.
@@ -75,7 +77,7 @@ impl Ledger {
         };
         (figures.burn_1h, figures.burn_6h) = (burn(HOUR), burn(6 * HOUR));
         figures.exhausted_at = figures.burn_6h.filter(|rate| *rate > 0.0 && figures.budget > 0.0).and_then(|rate| {
-            let millis = figures.budget * as_float(objective.days * DAY) / rate;
+            let millis = figures.budget * as_float(base(&window, objective)) / rate;
             // Years away is never.
             (millis < as_float(366 * DAY)).then(|| self.as_of.saturating_add(as_millis(millis)))
         });
@@ -90,8 +92,7 @@ impl Figures {
         let lost = share(window.missing(), window.desired);
         // Milliseconds in which all replicas would have been missing.
         let full = |missing: i64| share(missing, window.desired).map_or(0.0, |lost| lost * as_float(window.counted()));
-        let base = (objective.days * DAY).saturating_sub(window.excluded).saturating_sub(window.unknown).max(0);
-        let allowed = objective.allowed() * as_float(base);
+        let allowed = objective.allowed() * as_float(base(window, objective));
         let spent = full(window.missing());
         let budget = match (allowed > 0.0, spent > 0.0) {
             (true, _) => 1.0 - spent / allowed,
@@ -100,10 +101,11 @@ impl Figures {
         };
         let watched = window.span().saturating_sub(window.unknown);
         Self {
-            replica_weighted: lost.map(|lost| 1.0 - lost),
-            time_based: share(window.good, window.counted()),
+            replica_weighted: lost.map(|lost| less_than_all(1.0 - lost, window.missing() == 0)),
+            time_based: share(window.good, window.counted())
+                .map(|good| less_than_all(good, window.good == window.counted())),
             nines: lost.filter(|lost| *lost > 0.0).map(|lost| -lost.log10()),
-            coverage: share(watched, window.span()),
+            coverage: share(watched, window.span()).map(|watched| less_than_all(watched, window.unknown == 0)),
             budget,
             planned: as_millis(full(window.missing_planned)),
             fault: as_millis(full(window.missing_fault)),
@@ -111,6 +113,16 @@ impl Figures {
             ..Self::default()
         }
     }
+}
+
+/// Time of the window that has a budget, in milliseconds.
+fn base(window: &Bucket, objective: &Objective) -> i64 {
+    (objective.days * DAY).saturating_sub(window.excluded).saturating_sub(window.unknown).max(0)
+}
+
+/// A share that is 1 only if nothing is missing, however little it is.
+fn less_than_all(share: f64, is_all: bool) -> f64 {
+    if is_all { share } else { share.min(1.0 - f64::EPSILON) }
 }
 
 /// A share within [0, 1]; `None` of nothing.
@@ -130,7 +142,8 @@ fn as_millis(number: f64) -> i64 {
 
 /// A share as per cent, rounded down to three decimals: 0.9999999 is not 100.
 pub fn percent(share: f64) -> String {
-    rounded_down(share * 100.0, 3)
+    let text = rounded_down(share * 100.0, 3);
+    if share < 1.0 && text == "100" { "99.999".into() } else { text }
 }
 
 /// A number rounded down, without zeros at the end. `1e-9` makes up for what binary fractions lose.
@@ -139,5 +152,6 @@ pub fn rounded_down(number: f64, decimals: i32) -> String {
     let floor = (number * scale + 1e-9).floor() / scale;
     let text = format!("{floor:.*}", usize::try_from(decimals).unwrap_or(0));
     let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    // 16 characters are what the API takes; no figure of a valid objective needs more.
     if text == "-0" { "0".into() } else { text.chars().take(16).collect() }
 }

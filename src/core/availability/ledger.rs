@@ -17,7 +17,7 @@ pub const MAX_DAYS: i64 = 90;
 /// Slots that are kept: six hours and the one that has begun.
 pub(super) const MAX_SLOTS: i64 = 73;
 /// Allowances that are kept, one of a kind.
-const MAX_ALLOWANCES: usize = 2;
+pub(super) const MAX_ALLOWANCES: usize = 2;
 
 /// Pods that may be missing for a while without being a fault: they start after a scale-up, or follow evicted ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,14 +54,20 @@ pub struct Ledger {
     pub(super) slots: BTreeMap<i64, (i64, i64)>,
     /// What may be missing without being a fault.
     pub(super) allowances: Vec<Allowance>,
+    /// Replicas that were wanted at the last look; `None` before the first.
+    pub(super) wanted: Option<u32>,
+    /// Pods on their way out by eviction at the last look.
+    pub(super) evicted: u32,
+    /// The template whose rollout was seen complete, as a number; `None` while another one rolls out.
+    pub(super) template: Option<i64>,
+    /// Since when the Deployment's status speaks of an older generation.
+    pub(super) behind_since: Option<i64>,
     /// Stretches of lost time, the last ones; one that lasts is the last of them.
     pub(super) episodes: Vec<Episode>,
     /// Gaps that end before this were dealt with. Not stored: what was proven once is proven again, or unknown.
     pub(super) checked: i64,
     /// Whether it comes from a stored status, and no look of this process has gone over it. Not stored.
     pub(super) is_stored: bool,
-    /// Since when the Deployment's status speaks of an older generation. Not stored.
-    pub(super) behind_since: Option<i64>,
 }
 
 impl Ledger {
@@ -133,7 +139,7 @@ impl Ledger {
 
     /// All time since the first look, up to `now`: sums that never fall.
     pub fn life_at(&self, now: i64) -> Bucket {
-        self.life + Bucket::of(&self.level, now.saturating_sub(self.as_of).max(0))
+        self.life + Bucket::of(&self.level, self.reach(now).saturating_sub(self.as_of).max(0))
     }
 
     /// The ledger as it is at `now` if nothing changes until then.
@@ -146,6 +152,7 @@ impl Ledger {
 
     /// Counts the level up to `now`. A clock that was set back counts nothing until it is past `as_of` again.
     pub fn advance(&mut self, now: i64) {
+        let now = self.reach(now);
         if now <= self.as_of {
             return;
         }
@@ -172,9 +179,13 @@ impl Ledger {
         }
     }
 
-    /// Both ledgers as one; `later` begins where this one ends, or later. Associative.
+    /// Both ledgers as one; `later` begins where this one ends, or later: then the time between is unknown. Associative.
     #[must_use]
     pub fn merged(mut self, later: &Self) -> Self {
+        if self.as_of < later.born {
+            self.change(Level::Unknown, Some(Cause::NotWatched), "");
+            self.advance(later.born);
+        }
         self.life = self.life + later.life;
         for (day, bucket) in &later.days {
             let sum = self.days.entry(*day).or_default();
@@ -184,20 +195,22 @@ impl Ledger {
             let sum = self.slots.entry(*slot).or_default();
             *sum = (sum.0.saturating_add(*missing), sum.1.saturating_add(*desired));
         }
+        let second = later.born.div_euclid(1000);
+        if let Some(open) = self.open() {
+            // It ends here, or goes on in the first episode of the later one.
+            open.end = Some(second);
+        }
         for one in &later.episodes {
             episode::push(&mut self.episodes, one.clone());
         }
         let mut merged = Self {
-            as_of: later.as_of,
-            level: later.level,
-            cause: later.cause,
-            is_settled: later.is_settled,
-            generation: later.generation,
+            born: self.born,
+            life: self.life,
+            days: self.days,
+            slots: self.slots,
+            episodes: self.episodes,
             allowances: later.allowances.clone(),
-            checked: later.checked,
-            is_stored: later.is_stored,
-            behind_since: later.behind_since,
-            ..self
+            ..later.bare()
         };
         merged.prune();
         merged
@@ -226,7 +239,32 @@ impl Ledger {
         self.slots.range(first..).map(|(_, slot)| slot).fold((0, 0), sum)
     }
 
-    fn open(&mut self) -> Option<&mut Episode> {
+    /// The level since `as_of` holds up to `now`; but once the status lags, only up to then, until it has caught up or
+    /// lags for too long.
+    fn reach(&self, now: i64) -> i64 {
+        self.behind_since.filter(|_| self.level != Level::Unknown).map_or(now, |since| now.min(since))
+    }
+
+    /// Everything but sums, lists and the first look.
+    fn bare(&self) -> Self {
+        Self {
+            as_of: self.as_of,
+            level: self.level,
+            cause: self.cause,
+            is_settled: self.is_settled,
+            generation: self.generation,
+            wanted: self.wanted,
+            evicted: self.evicted,
+            template: self.template,
+            behind_since: self.behind_since,
+            checked: self.checked,
+            is_stored: self.is_stored,
+            ..Self::default()
+        }
+    }
+
+    /// The episode that lasts.
+    pub(super) fn open(&mut self) -> Option<&mut Episode> {
         self.episodes.last_mut().filter(|last| last.end.is_none())
     }
 
@@ -242,12 +280,16 @@ impl Ledger {
         let oldest = to.div_euclid(SLOT).saturating_sub(MAX_SLOTS - 1).saturating_mul(SLOT);
         for (slot, millis) in pieces(from.max(oldest), to, SLOT) {
             let piece = Bucket::of(&level, millis);
+            if piece.desired == 0 {
+                continue;
+            }
             let sum = self.slots.entry(slot).or_default();
             *sum = (sum.0.saturating_add(piece.missing()), sum.1.saturating_add(piece.desired));
         }
     }
 
-    fn prune(&mut self) {
+    /// Forgets what no window reaches any more.
+    pub(super) fn prune(&mut self) {
         let first_day = self.first_day(MAX_DAYS);
         let first_slot = self.as_of.div_euclid(SLOT).saturating_sub(MAX_SLOTS - 1);
         self.days = self.days.split_off(&first_day);
@@ -262,7 +304,7 @@ impl Episode {
 }
 
 /// A stretch cut at multiples of `size`: index and length of each piece.
-fn pieces(from: i64, to: i64, size: i64) -> impl Iterator<Item = (i64, i64)> {
+pub(super) fn pieces(from: i64, to: i64, size: i64) -> impl Iterator<Item = (i64, i64)> {
     let mut at = from;
     std::iter::from_fn(move || {
         if at >= to {

@@ -10,7 +10,10 @@ mod episode;
 mod figures;
 mod ledger;
 mod measure;
+mod proof;
+mod rewind;
 mod sight;
+mod spender;
 mod stored;
 mod watched;
 
@@ -19,8 +22,9 @@ pub use self::encoding::DecodeError;
 pub use self::episode::{Cause, Episode, MAX_EPISODES};
 pub use self::figures::{Figures, Objective, percent, rounded_down};
 pub use self::ledger::{Allowance, DAY, Ledger, MAX_DAYS, SLOT};
-pub use self::measure::{Measured, Spender, measure};
+pub use self::measure::{Measured, measure};
 pub use self::sight::{Sight, enough};
+pub use self::spender::Spender;
 pub use self::watched::{Gap, Watched};
 
 #[cfg(test)]

@@ -55,33 +55,45 @@ impl Sight<'_> {
         deployed.observed_generation < deployed.generation
     }
 
-    /// What may be missing without being a fault, from now on.
+    /// The template, as a number; `None` when its hash is none.
+    pub(super) fn template(&self) -> Option<i64> {
+        // 60 of 64 bits: enough to tell two templates of one Deployment apart.
+        self.deployment.deployed.version.template_hash.get(..15).and_then(|hash| i64::from_str_radix(hash, 16).ok())
+    }
+
+    /// Pods on their way out by eviction.
+    pub(super) fn evicted(&self) -> u32 {
+        let is_leaving = |pod: &&PodView| pod.evicted && (pod.deleting || pod.phase == Phase::Failed);
+        u32::try_from(self.pods.iter().filter(is_leaving).count()).unwrap_or(u32::MAX)
+    }
+
+    /// What may be missing without being a fault, from now on. It is given once: a pod that is on its way out for an
+    /// hour, or never starts, is excused for as long as another one.
     pub(super) fn allowances(&self, ledger: &Ledger) -> Vec<Allowance> {
         if self.missing() == 0 {
             return Vec::new();
         }
-        let mut kept: Vec<Allowance> =
-            ledger.allowances().iter().copied().filter(|allowance| allowance.until > self.now).collect();
-        let mut allow = |cause, pods: u32| {
+        let fresh = self.now.saturating_add(START);
+        // A clock that was set back gives nobody more time.
+        let mut kept: Vec<Allowance> = (ledger.allowances().iter())
+            .map(|allowance| Allowance { until: allowance.until.min(fresh), ..*allowance })
+            .filter(|allowance| allowance.until > self.now)
+            .collect();
+        let mut allow = |cause, more: u32| {
             let known = kept.iter().find(|allowance| allowance.cause == cause).map_or(0, |allowance| allowance.pods);
-            if pods > known {
+            if more > 0 {
                 kept.retain(|allowance| allowance.cause != cause);
-                kept.push(Allowance { cause, pods, until: self.now.saturating_add(START) });
+                kept.push(Allowance { cause, pods: known.saturating_add(more).min(self.wanted()), until: fresh });
             }
         };
-        let grown = match ledger.level() {
-            Level::Counted(before) => self.wanted().saturating_sub(before.desired()),
-            Level::Excluded => self.wanted(),
+        let grown = match ledger.wanted {
+            Some(before) => self.wanted().saturating_sub(before),
             // First seen: what was made a moment ago starts.
-            Level::Unknown if self.is_new() => self.wanted(),
-            Level::Unknown => 0,
+            None if self.is_new() => self.wanted(),
+            None => 0,
         };
-        if grown > 0 {
-            allow(Cause::ScaleUp, grown);
-        }
-        let evicted =
-            self.pods.iter().filter(|pod| pod.evicted && (pod.deleting || pod.phase == Phase::Failed)).count();
-        allow(Cause::Drain, u32::try_from(evicted).unwrap_or(u32::MAX));
+        allow(Cause::ScaleUp, grown);
+        allow(Cause::Drain, self.evicted().saturating_sub(ledger.evicted));
         kept
     }
 
@@ -90,8 +102,8 @@ impl Sight<'_> {
         created.is_some_and(|created| self.now.saturating_sub(created) < START)
     }
 
-    /// The level now, and why replicas are missing.
-    pub(super) fn level(&self, allowances: &[Allowance]) -> (Level, Option<Cause>) {
+    /// The level now, and why replicas are missing. `complete` is the template whose rollout is complete.
+    pub(super) fn level(&self, allowances: &[Allowance], complete: Option<i64>) -> (Level, Option<Cause>) {
         let missing = self.missing();
         if self.deployment.deleting || self.wanted() == 0 {
             return (Level::Excluded, None);
@@ -100,9 +112,11 @@ impl Sight<'_> {
         if missing == 0 {
             return (Level::of(self.wanted(), available, 0, self.enough), None);
         }
-        let broken: Vec<Cause> = self.pods.iter().filter_map(broken).collect();
-        let blameless = missing.saturating_sub(u32::try_from(broken.len()).unwrap_or(u32::MAX));
-        let rollout = self.rollout_allowance();
+        let broken: Vec<(Cause, bool)> =
+            self.pods.iter().filter_map(|pod| Some((broken(pod)?, !self.is_past(pod)))).collect();
+        let failing = broken.iter().filter(|(_, counts)| *counts).count();
+        let blameless = missing.saturating_sub(u32::try_from(failing).unwrap_or(u32::MAX));
+        let rollout = if complete.is_some() { 0 } else { self.rollout_allowance() };
         let allowed = allowances.iter().fold(rollout, |sum, allowance| sum.saturating_add(allowance.pods));
         let planned = blameless.min(allowed);
         let level = Level::of(self.wanted(), available, planned, self.enough);
@@ -112,11 +126,20 @@ impl Sight<'_> {
         } else if self.has_failed() {
             Cause::FailedRollout
         } else {
-            // The most frequent would flap; the first in the order of causes does not.
-            let known = Cause::ALL.into_iter().find(|cause| broken.contains(cause));
-            known.unwrap_or(if self.pods.iter().any(is_coming) { Cause::NotReady } else { Cause::PodsMissing })
+            // The most frequent would flap; the first in the order of causes does not. Pods that count come first.
+            let first = |counting: bool| Cause::ALL.into_iter().find(|cause| broken.contains(&(*cause, counting)));
+            let live = self.pods.iter().filter(|pod| is_live(pod)).count();
+            let rest = if live >= self.wanted() as usize { Cause::NotReady } else { Cause::PodsMissing };
+            first(true).or_else(|| first(false)).unwrap_or(rest)
         };
         (level, Some(cause))
+    }
+
+    /// Whether a pod left so long ago that others have taken its place: it stays in the list, failed or on a node that
+    /// does not answer, and says nothing of those that are missing now.
+    fn is_past(&self, pod: &PodView) -> bool {
+        let since = pod.ready_since.map(jiff::Timestamp::as_millisecond);
+        !is_live(pod) && since.is_some_and(|since| self.now.saturating_sub(since) > START)
     }
 
     /// Whether the gate stopped the rollout for what its pods show.
@@ -181,7 +204,7 @@ fn broken(pod: &PodView) -> Option<Cause> {
     worst.or(lost).or(homeless)
 }
 
-/// Whether a pod may still become ready.
-fn is_coming(pod: &PodView) -> bool {
-    !pod.ready && !pod.deleting && matches!(pod.phase, Phase::Pending | Phase::Running)
+/// Whether a pod is one of those that its ReplicaSet counts.
+fn is_live(pod: &PodView) -> bool {
+    !pod.deleting && !matches!(pod.phase, Phase::Failed | Phase::Succeeded)
 }

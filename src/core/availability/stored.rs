@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::bucket::{Count, Level};
 use super::encoding::DecodeError;
-use super::episode::{Cause, Episode};
+use super::episode::{Cause, Episode, MAX_EPISODES};
 use super::figures::{Figures, Objective, percent, rounded_down};
 use super::ledger::{DAY, Ledger};
 use crate::api::availability_status::{AvailabilityStatus, EpisodeStatus, LostTime};
@@ -14,6 +15,12 @@ impl Ledger {
     pub fn to_status(&self, objective: &Objective, objective_text: &str) -> AvailabilityStatus {
         let figures = self.figures(objective);
         let text = |share: Option<f64>| share.map(percent);
+        let count = match self.level {
+            Level::Counted(count) => Some(count),
+            // No replicas are wanted: none is missing.
+            Level::Excluded => Some(Count::NONE),
+            Level::Unknown => None,
+        };
         AvailabilityStatus {
             as_of: time(self.as_of),
             objective: objective_text.chars().take(16).collect(),
@@ -26,6 +33,10 @@ impl Ledger {
             burn_rate_1h: figures.burn_1h.map(rounded_up),
             burn_rate_6h: figures.burn_6h.map(rounded_up),
             exhausted_at: figures.exhausted_at.and_then(time),
+            desired: count.map(|count| count.desired().into()),
+            available: count.map(|count| count.available().into()),
+            enough: count.map(|count| count.enough().into()),
+            cause: self.cause.map(Cause::as_str).unwrap_or_default().into(),
             lost: Some(lost(&figures)),
             episodes: self.episodes.iter().map(shown).collect(),
             ledger: self.encode(),
@@ -39,6 +50,14 @@ impl Ledger {
         }
         let mut ledger = Self::decode(&status.ledger)?;
         ledger.episodes = status.episodes.iter().filter_map(read).collect();
+        let excess = ledger.episodes.len().saturating_sub(MAX_EPISODES);
+        ledger.episodes.drain(..excess);
+        // Only the last one can last: one that seems to, ended when the next one began.
+        let mut next = None;
+        for episode in ledger.episodes.iter_mut().rev() {
+            episode.end = episode.end.or(next);
+            next = Some(episode.start);
+        }
         Ok(Some(ledger))
     }
 
@@ -64,9 +83,9 @@ impl Ledger {
     }
 }
 
-/// Burn rates are rounded up: they shall not look better than they are.
+/// Burn rates are rounded up: they shall not look better than they are. What binary fractions add does not count.
 fn rounded_up(rate: f64) -> String {
-    let scaled = (rate * 100.0 - 1e-9).ceil() / 100.0;
+    let scaled = (rate * 100.0 * (1.0 - 1e-12)).ceil() / 100.0;
     rounded_down(scaled.max(0.0), 2)
 }
 

@@ -7,10 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 pub use self::outcome::{Outcome, PendingCause};
-pub(crate) use self::status::NOT_IMPLEMENTED;
 use super::contention;
 use super::deployment::{Projection, RolloutProgress};
 use super::plan::{self, Finding, Plan, Surroundings};
+use crate::api::availability_status::AvailabilityStatus;
 use crate::api::gate::GateStatus;
 use crate::api::workload_health::{Contention, HeldField, TemplateReference};
 use crate::api::{HealthPolicySpec, Mode, WorkloadHealthStatus};
@@ -57,6 +57,8 @@ pub struct Observed<'a> {
     pub rival: Option<&'a str>,
     /// What the rollout gate remembers after this look.
     pub gate: &'a GateStatus,
+    /// What is measured of its availability; `None` when its policy does not ask for it, or not yet.
+    pub availability: Option<&'a AvailabilityStatus>,
 }
 
 /// A plan that the API server refused.
@@ -200,6 +202,9 @@ fn enforce(observed: &Observed<'_>, deployment: &Value, owner: PolicyView<'_>, s
     if outcome != Outcome::InSync {
         status.contention = contention;
     }
+    if plan.is_empty() {
+        status::note_landed(&mut status, observed.deployment.generation);
+    }
     Decision { action, outcome, status: Some(status), look_again }
 }
 
@@ -269,7 +274,7 @@ pub fn intent(decision: &Decision, observed: &Observed<'_>) -> Option<WorkloadHe
         known.contains(field) || is_first && field.original.is_none()
     };
     let needs = while_writing.iter().any(|field| !is_safe(field));
-    needs.then(|| status::with_ledger(decision.status.clone().unwrap_or_default(), &while_writing))
+    needs.then(|| status::intended(decision.status.clone().unwrap_or_default(), plan, observed.now))
 }
 
 /// What to do and to remember after a write that the API server answered with `stored`.

@@ -57,6 +57,7 @@ impl Scene {
             coalesced_at: at(0),
         });
         look(&Observed {
+            availability: None,
             now: at(self.now),
             deployment: &deployment,
             owner,
@@ -150,8 +151,12 @@ fn a_crash_between_any_two_writes_ends_in_the_same_place() {
     late.settle();
     let recovered = late.decide();
     assert_eq!(recovered.action, Action::None, "nothing is written twice");
-    let held = recovered.status.unwrap().held_fields;
-    assert_eq!(held, undisturbed.health.as_ref().unwrap().held_fields);
+    let (recovered, undisturbed) = (recovered.status.unwrap(), undisturbed.health.unwrap());
+    assert_eq!(recovered.held_fields, undisturbed.held_fields);
+    assert_eq!(
+        recovered.last_write, undisturbed.last_write,
+        "else a restarted operator takes the rollout for another's"
+    );
 }
 
 #[test]

@@ -186,7 +186,7 @@ reasons! {
 /// `docs/reference/findings.md`.
 pub fn document() -> String {
     let mut text = String::from(
-        "# Findings\n\n<!-- Made from src/core/plan/findings.rs; `UPDATE=1 cargo test --test findings_doc` writes it. -->\n\n\
+        "# Findings\n\n<!-- Generated from src/core/plan/findings.rs by `make generate`; do not edit. -->\n\n\
         A finding says what is wrong with a Deployment, or with what a policy asks of it. `gracekeeper plan` prints findings, \
         and `kubectl get workloadhealth -o yaml` shows them in `status.plan.findings`. They are computed on the pod template as \
         it will be after the plan. Reasons are stable.\n\n\

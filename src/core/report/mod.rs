@@ -8,7 +8,7 @@ mod vigil;
 pub use self::band::{Band, Class, Segment, band};
 pub use self::days::{Day, days};
 pub use self::rollouts::{Mark, Rollout};
-pub use self::vigil::{Vigil, WATCHED};
+pub use self::vigil::Vigil;
 
 use crate::api::availability_status::AvailabilityStatus;
 use crate::api::gate::GateStatus;

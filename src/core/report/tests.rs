@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::core::availability::{Cause, DAY, Level, MAX_EPISODES, Watched};
+use crate::core::lease::WATCHED_ANNOTATION as WATCHED;
 
 const HOUR: i64 = 3_600_000;
 const NOW: i64 = 20_000 * DAY + 12 * HOUR;
@@ -128,7 +129,9 @@ fn a_lease_that_does_not_tell_leaves_the_ledger_as_it_is_stored() {
         ("/metadata/annotations", json!({WATCHED: "[[5,1]]"}), "damaged"),
         ("/metadata/annotations", json!({WATCHED: "[[1,2,3]]"}), "damaged"),
         ("/metadata/annotations", json!({WATCHED: "half a"}), "damaged"),
+        ("/metadata/annotations", json!({WATCHED: json!([[NOW, NOW + DAY]]).to_string()}), "another clock"),
         ("/spec/renewTime", json!(null), "renewTime"),
+        ("/spec/renewTime", json!("2100-01-01T00:00:00.000000Z"), "in times to come"),
     ] {
         let mut lease = whole.clone();
         *lease.pointer_mut(path).unwrap() = value;

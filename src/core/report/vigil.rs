@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::core::availability::{Cause, Ledger, Level, Watched};
+use crate::core::lease::WATCHED_ANNOTATION as WATCHED;
 
-/// Annotation of the Lease that says when nobody watched.
-pub const WATCHED: &str = "gracekeeper.dev/watched";
-
+/// Clocks of two machines that differ by more than this cannot be compared.
+const SKEW: i64 = 5_000;
 /// Time in which an operator that watches again has looked at every workload, and stored what it could not prove of the
 /// gap before.
 const LOOKED: i64 = 300_000;
@@ -39,9 +39,13 @@ impl Vigil {
         let Some(renewed) = renewed.and_then(|text| text.parse::<Timestamp>().ok()) else {
             return Self::Untold("the Lease says no renewTime".into());
         };
-        let watched = Watched::resume(Some(stored), Some(renewed.as_millisecond()), now);
+        let renewed = renewed.as_millisecond();
+        if renewed > now.saturating_add(SKEW) {
+            return Self::Untold("the Lease was renewed in times to come: this machine's clock is behind".into());
+        }
+        let watched = Watched::resume(Some(stored), Some(renewed), now);
         if !is_whole(stored, &watched) {
-            return Self::Untold(format!("the Lease's annotation {WATCHED} is damaged"));
+            return Self::Untold(format!("the Lease's annotation {WATCHED} is damaged, or of another clock"));
         }
         let last = watched.until(i64::MAX, now);
         let is_held =

@@ -1,6 +1,6 @@
 //! The evidence of all pods of a rollout, added up: what speaks against the new version, and whether it is to blame.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -57,9 +57,10 @@ pub(super) fn assess(material: &Material<'_>) -> Assessment {
     let mut result = Assessment::default();
     let mut found: BTreeMap<EvidenceClass, Vec<(&str, Evidence)>> = BTreeMap::new();
     let (mut pods, mut restarts) = (0, 0_u32);
+    let lost = lost_nodes(material.pods);
     for pod in of_revision(material, material.candidate) {
         result.candidate_ready += u32::from(pod.ready && !pod.deleting);
-        if pod.is_excluded() {
+        if says_nothing(pod, &lost) {
             continue;
         }
         pods += 1;
@@ -90,7 +91,7 @@ pub(super) fn assess(material: &Material<'_>) -> Assessment {
 
     (result.candidate_pods, result.candidate_failed) = (pods, failed);
     let classes: Vec<EvidenceClass> = found.keys().copied().collect();
-    let stable = stable_cohort(material, &classes, &mut result);
+    let stable = stable_cohort(material, &classes, &lost, &mut result);
     result.evidence = summary(material, found, refused);
     if result.is_against {
         result.blame = Some(judge(Cohort { pods, failed }, stable, &classes, refused, material));
@@ -114,9 +115,24 @@ fn is_pardoned(pod: &PodView, material: &Material<'_>) -> bool {
     })
 }
 
-fn stable_cohort(material: &Material<'_>, classes: &[EvidenceClass], result: &mut Assessment) -> Cohort {
+/// Nodes that do not answer any more, as far as pods show it: see [`PodView::is_cut_off`].
+fn lost_nodes(pods: &[PodView]) -> BTreeSet<&str> {
+    pods.iter().filter(|pod| pod.is_cut_off() && !pod.node.is_empty()).map(|pod| &*pod.node).collect()
+}
+
+/// A pod that had not become ready when its node was lost looks like one that never will; only its neighbours tell.
+fn says_nothing(pod: &PodView, lost: &BTreeSet<&str>) -> bool {
+    pod.is_excluded() || !pod.ready && lost.contains(&*pod.node)
+}
+
+fn stable_cohort(
+    material: &Material<'_>,
+    classes: &[EvidenceClass],
+    lost: &BTreeSet<&str>,
+    result: &mut Assessment,
+) -> Cohort {
     let mut cohort = Cohort::default();
-    for pod in of_revision(material, material.stable).filter(|pod| !pod.is_excluded()) {
+    for pod in of_revision(material, material.stable).filter(|pod| !says_nothing(pod, lost)) {
         cohort.pods += 1;
         let (evidence, wait) = evidence::of_pod(pod, &material.measure);
         result.look_again = sooner(result.look_again, wait);

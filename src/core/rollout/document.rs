@@ -51,7 +51,7 @@ fn from(row: &Row) -> String {
 
 const HEAD: &str = "# The rollout gate
 
-<!-- Generated from src/core/rollout/table.rs by `UPDATE=1 cargo test --test gate_doc`; do not edit. -->
+<!-- Generated from src/core/rollout/table.rs by `make generate`; do not edit. -->
 
 What the gate does with a new version of a Deployment. StatefulSets and DaemonSets are not gated.
 
@@ -64,7 +64,7 @@ watch that has not shown our last write, no lease, or a generation older than th
 
 | Class | When |
 |---|---|
-| ImagePull | `ImagePullBackOff` and definite answers of the registry at once; other `ErrImagePull` after `patience.pullSeconds` |
+| ImagePull | definite answers of the registry (not found, denied) at once, and an `ImagePullBackOff` that does not say why; a registry that does not answer after `patience.pullSeconds` |
 | Config | `CreateContainerConfigError`, `CreateContainerError`, `RunContainerError`, failed hooks, at once |
 | Crash | a container ended with an error (init containers and sidecars too), or the pod failed |
 | OOMKilled | the kernel killed a container for its memory |
@@ -79,6 +79,8 @@ watch that has not shown our last write, no lease, or a generation older than th
 
 `patience.startSeconds: 0` is derived from the probes: startup budget (or else that of the liveness probe) + readiness + 10 s,
 at least 60 s; 300 s when no probe bounds a start. Pods that are deleted, evicted, preempted, or on a lost node say nothing.
+That a node is lost is read from the Deployment's own pods, not from nodes: a pod that had not become ready by then is let off
+only where another pod of the Deployment had been ready on that node.
 Events are not read, so some kills cannot be told apart: a signal of a probe, of the node, or of somebody in the pod; and a
 program that ends with a code of its own on SIGTERM counts as Crash or RestartedAfterReady. Restarts count as evidence only
 beyond `tolerate.restarts`, failed pods beyond `tolerate.failedPods`.

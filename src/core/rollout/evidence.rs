@@ -8,7 +8,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::pod::{ContainerView, Phase, PodView, Terminated, printable};
+use super::pod::{ContainerView, Phase, PodView, Pull, Terminated, printable};
 use crate::api::gate::EvidenceClass;
 use crate::api::rollout::Rollout;
 use crate::core::plan::Start;
@@ -113,14 +113,16 @@ fn of_container(pod: &PodView, container: &ContainerView, measure: &Measure<'_>)
         let said = if waiting.message.is_empty() { &waiting.reason } else { &waiting.message };
         let said = format!("{}: {said}", waiting.reason);
         match &*waiting.reason {
-            "ImagePullBackOff"
-            | "InvalidImageName"
+            // A registry that does not answer may just have hiccuped: that is no fault of the version.
+            "ImagePullBackOff" | "ErrImagePull" if waiting.pull == Pull::Refused => {
+                return found(EvidenceClass::ImagePull, said);
+            }
+            "ImagePullBackOff" if waiting.pull == Pull::Unexplained => return found(EvidenceClass::ImagePull, said),
+            "InvalidImageName"
             | "ErrImageNeverPull"
             | "ImageInspectError"
             | "RegistryUnavailable"
             | "SignatureValidationFailed" => return found(EvidenceClass::ImagePull, said),
-            // The first failed pull: the registry may just have hiccuped, unless it gave a definite answer.
-            "ErrImagePull" if is_definite(&waiting.message) => return found(EvidenceClass::ImagePull, said),
             "CreateContainerConfigError"
             | "CreateContainerError"
             | "RunContainerError"
@@ -147,14 +149,6 @@ fn of_container(pod: &PodView, container: &ContainerView, measure: &Measure<'_>)
         return None;
     }
     found(class_of_end(pod, container, ended, measure.start), describe(container, ended))
-}
-
-/// Answers of a registry that another try does not change.
-fn is_definite(message: &str) -> bool {
-    let message = message.to_ascii_lowercase();
-    ["not found", "manifest unknown", "denied", "unauthorized", "no match for platform", "invalid reference"]
-        .iter()
-        .any(|answer| message.contains(answer))
 }
 
 fn class_of_end(pod: &PodView, container: &ContainerView, ended: &Terminated, start: &Start) -> EvidenceClass {
@@ -217,7 +211,7 @@ fn of_time(pod: &PodView, measure: &Measure<'_>) -> (Option<Evidence>, Option<Si
         let waiting = container.waiting.clone().unwrap_or_default();
         let message = format!("{}: {}", waiting.reason, waiting.message);
         let class = match &*waiting.reason {
-            "ErrImagePull" => EvidenceClass::ImagePull,
+            "ErrImagePull" | "ImagePullBackOff" => EvidenceClass::ImagePull,
             _ => EvidenceClass::NotReadyInTime,
         };
         let whole = measure.patience.pull;

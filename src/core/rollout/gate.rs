@@ -11,7 +11,7 @@ use super::assess::sooner;
 use super::facts::Paused;
 use super::restore;
 use super::situation::{CLEAR, Gating, MAX_SWAPS, Off, Seen, Situation, assessment, pods_of};
-use super::table::{AT_STEP, Guard, REVERTING, Reasons, Row, TABLE, TRANSIENT, Wants, wants};
+use super::table::{AT_STEP, Guard, REVERTING, Reasons, Row, TABLE, TRANSIENT, WITHOUT_EVIDENCE, Wants, wants};
 use super::{memory, wording};
 use crate::api::gate::{Blame, GateState, GateStatus, PausedByUs};
 use crate::api::rollout::OnFailure;
@@ -91,6 +91,16 @@ impl Verdict {
         &self.memory.reason
     }
 
+    /// Whether the write is a pause because of what pods show, and not because a person or a step asked for it.
+    pub fn stops_for_evidence(&self) -> bool {
+        let by_evidence = match self.memory.state {
+            GateState::Restoring => true,
+            GateState::Held => !WITHOUT_EVIDENCE.contains(&self.memory.reason.as_str()),
+            _ => false,
+        };
+        by_evidence && matches!(self.action, Action::Pause { .. })
+    }
+
     /// One sentence.
     pub fn sentence(&self) -> &str {
         &self.memory.message
@@ -105,8 +115,13 @@ const MOMENT: SignedDuration = SignedDuration::from_secs(1);
 
 /// Decides.
 pub fn decide(seen: &Seen<'_>) -> Verdict {
+    decide_by_row(seen).1
+}
+
+/// Decides, and tells which row was taken.
+pub(super) fn decide_by_row(seen: &Seen<'_>) -> (Option<&'static Row>, Verdict) {
     if !is_current(seen) {
-        return Verdict { memory: seen.memory.clone(), action: Action::None, event: None, look_again: None };
+        return (None, Verdict { memory: seen.memory.clone(), action: Action::None, event: None, look_again: None });
     }
     let mut next = seen.memory.clone();
     memory::note(&mut next, seen);
@@ -126,7 +141,7 @@ pub fn decide(seen: &Seen<'_>) -> Verdict {
     let action = act(&situation, has_moved, &mut next);
     let event = (has_moved && seen.memory.since.is_some()).then(|| wording::event(next.state));
     let look_again = look_again(&situation, has_moved, &action);
-    Verdict { memory: next, action, event, look_again }
+    (row, Verdict { memory: next, action, event, look_again })
 }
 
 /// Nothing is decided on a view that is known to be old.

@@ -220,7 +220,9 @@ fn end(memory: &mut GateStatus, outcome: Outcome, reason: &str, seen: &Seen<'_>)
         (_, outcome) => outcome,
     };
     let reason = match outcome {
+        // What was overridden is worth more than that it was.
         Outcome::Held => memory.reason.clone(),
+        Outcome::Overridden if reason == "Overridden" => memory.reason.clone(),
         _ => reason.into(),
     };
     log(memory, outcome, &reason, seen);

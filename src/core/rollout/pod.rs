@@ -31,6 +31,8 @@ pub struct PodView {
     pub disrupted: bool,
     /// Whether that is an eviction by the API, as a drain does it.
     pub evicted: bool,
+    /// Its node; empty as long as it has none.
+    pub node: Box<str>,
     /// Whether it has a node.
     pub scheduled: bool,
     /// Why it has none.
@@ -91,13 +93,53 @@ pub struct ContainerView {
 
 /// Why a container waits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "raw::Waiting")]
 pub struct Waiting {
     /// CamelCase word.
-    #[serde(default)]
     pub reason: Box<str>,
     /// Message, made fit to show.
-    #[serde(default, deserialize_with = "message")]
     pub message: Box<str>,
+    /// What the message says of a pull.
+    pub pull: Pull,
+}
+
+/// What is known of a pull that failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pull {
+    /// Not why.
+    #[default]
+    Unexplained,
+    /// An answer of the registry that another try does not change.
+    Refused,
+    /// Something else, such as a registry that does not answer.
+    Unanswered,
+}
+
+impl Pull {
+    /// Reads the whole message: the cause stands at its end, where a long one is cut off.
+    fn read(message: &str) -> Self {
+        const DEFINITE: &[&str] = &[
+            "not found",
+            "manifest unknown",
+            "denied",
+            "forbidden",
+            "unauthorized",
+            "no match for platform",
+            "no matching manifest",
+            "invalid reference",
+        ];
+        let message = message.to_ascii_lowercase();
+        // Since Kubernetes 1.32 a back-off repeats why the last try failed; before, it only names the image.
+        let cause = message
+            .strip_prefix("back-off pulling image")
+            .map_or(Some(&*message), |rest| rest.split_once("errimagepull").map(|(_, cause)| cause));
+        match cause {
+            None => Self::Unexplained,
+            Some(cause) if cause.trim().is_empty() => Self::Unexplained,
+            Some(cause) if DEFINITE.iter().any(|answer| cause.contains(answer)) => Self::Refused,
+            Some(_) => Self::Unanswered,
+        }
+    }
 }
 
 /// How a container ended.
@@ -241,7 +283,21 @@ mod raw {
     use jiff::Timestamp;
     use serde::Deserialize;
 
-    use super::{ContainerView, Phase, PodView, Terminated, Waiting, message};
+    use super::{ContainerView, Phase, PodView, Pull, Terminated, message, printable};
+
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    pub(super) struct Waiting {
+        reason: Box<str>,
+        message: Option<Box<str>>,
+    }
+
+    impl From<Waiting> for super::Waiting {
+        fn from(raw: Waiting) -> Self {
+            let said = raw.message.unwrap_or_default();
+            Self { reason: raw.reason, message: printable(&said).into(), pull: Pull::read(&said) }
+        }
+    }
 
     #[derive(Deserialize)]
     pub(super) struct Pod {
@@ -330,7 +386,7 @@ mod raw {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct State {
-        waiting: Option<Waiting>,
+        waiting: Option<super::Waiting>,
         running: Option<Running>,
         terminated: Option<Terminated>,
     }
@@ -381,6 +437,7 @@ mod raw {
                 evicted: condition("DisruptionTarget")
                     .is_some_and(|one| &*one.status == "True" && &*one.reason == "EvictionByEvictionAPI"),
                 scheduled: holds("PodScheduled") || spec.node_name.is_some(),
+                node: spec.node_name.unwrap_or_default(),
                 unschedulable: unschedulable.map(|condition| condition.message.clone()).unwrap_or_default(),
                 ready,
                 ready_since: condition("Ready").and_then(|condition| condition.last_transition_time),

@@ -38,6 +38,8 @@ const CLOSED: &[&str] = &[
     "RestoreBlocked",
     "NothingToRevert",
 ];
+/// Reasons of holds that pods did not cause.
+pub const WITHOUT_EVIDENCE: &[&str] = &[BY_REQUEST, "RejectedVersion", "BudgetSpent"];
 /// Reason of a person's hold.
 const BY_REQUEST: &str = "ByRequest";
 

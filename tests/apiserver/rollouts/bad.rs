@@ -96,6 +96,9 @@ async fn hold_pauses_and_leaves_the_sizes_alone() {
     if let Some(writes) = rig.writes() {
         assert_eq!(writes, (1, 0), "one pause");
     }
+    let metrics = rig.operator.get("/metrics").await.unwrap();
+    assert!(metrics.contains("gracekeeper_reaction_seconds_count 1\n"), "one reaction: {metrics}");
+    assert!(metrics.contains("gracekeeper_reaction_seconds_bucket{le=\"10.0\"} 1\n"), "within 10 s: {metrics}");
 }
 
 #[tokio::test]
@@ -329,4 +332,16 @@ async fn an_operator_that_is_killed_once_the_pause_is_seen_goes_on_afterwards() 
     assert!(least >= 8, "{least} ready pods, 8 must be");
     assert_eq!(rig.get().await["spec"]["template"], applied["spec"]["template"]);
     assert_eq!(rig.ns.revisions("web").await, 2);
+}
+
+#[tokio::test]
+async fn pods_that_fail_after_the_bake_are_nobodys_rollout() {
+    let rig = Rig::new("later", 3, json!({})).await;
+    rig.release(&manifest(3, 2, "")).await;
+    rig.another_is_proven().await;
+    rig.ns.settled("web").await;
+    restart_new(&rig).await;
+    rig.ns.until("web", "its pods fail", |web| web["status"]["readyReplicas"].as_i64().unwrap_or(0) == 0).await;
+    stays("it stays as it is", Duration::from_secs(3), || async { rig.gate().await["state"] == "Stable" }).await;
+    assert_eq!(rig.writes().unwrap_or_default(), (0, 0));
 }

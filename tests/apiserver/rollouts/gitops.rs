@@ -114,6 +114,17 @@ async fn a_suspended_policy_lets_go_of_a_restored_deployment() {
 }
 
 #[tokio::test]
+async fn a_suspended_policy_lets_go_of_a_held_deployment() {
+    let (rig, bad) = Rig::held("held-suspended", 3).await;
+    let mut spec = gated(json!({"onFailure": "Hold"}));
+    spec["mode"] = json!("Suspended");
+    rig.ns.policy("web", spec).await;
+    let web = rig.ns.until("web", "it flows", |web| web["spec"].get("paused").is_none()).await;
+    rig.says("NotGated", "Suspended").await;
+    assert_eq!(web["spec"], bad["spec"]);
+}
+
+#[tokio::test]
 async fn a_policy_without_its_rollout_section_lets_go_of_a_held_deployment() {
     let (rig, _) = Rig::held("section", 3).await;
     let mut spec = gated(json!({}));
@@ -127,6 +138,16 @@ async fn a_policy_without_its_rollout_section_lets_go_of_a_held_deployment() {
 #[tokio::test]
 async fn a_deployment_that_is_deleted_meanwhile_is_forgotten() {
     let (rig, _) = Rig::restored("gone", 3).await;
+    rig.kubectl(&["delete", "deployment", "web", "--wait=false"]).unwrap();
+    rig.ns.forgotten("web").await;
+    eventually("its ReplicaSets are gone", || async { (rig.ns.revisions("web").await == 0).then_some(()) }).await;
+}
+
+#[tokio::test]
+async fn a_deployment_that_is_deleted_while_it_hands_back_is_forgotten() {
+    let rig = Rig::new("gone-early", 10, json!({})).await;
+    rig.release(&manifest(10, 2, "crash")).await;
+    rig.passes_through("Restoring").await;
     rig.kubectl(&["delete", "deployment", "web", "--wait=false"]).unwrap();
     rig.ns.forgotten("web").await;
     eventually("its ReplicaSets are gone", || async { (rig.ns.revisions("web").await == 0).then_some(()) }).await;
@@ -165,4 +186,39 @@ async fn scaled_while_it_hands_back_the_stable_version_ends_with_that_size() {
     rig.stable_has(14).await;
     rig.release(&manifest(14, 3, "")).await;
     rig.says("Stable", "Proven").await;
+}
+
+#[tokio::test]
+async fn scaled_down_while_it_hands_back_the_stable_version_ends_with_that_size() {
+    let rig = Rig::new("hpa-down", 10, json!({})).await;
+    rig.release(&manifest(10, 2, "crash")).await;
+    rig.passes_through("Restoring").await;
+    rig.scale(4);
+    rig.says("Restored", "Restored").await;
+    rig.stable_has(4).await;
+    rig.release(&manifest(4, 3, "")).await;
+    rig.says("Stable", "Proven").await;
+}
+
+#[tokio::test]
+async fn an_autoscaler_acts_on_a_held_deployment() {
+    let (rig, bad) = Rig::held("hpa-held", 3).await;
+    for (replicas, most) in [(8, 10), (2, 3)] {
+        rig.scale(replicas);
+        eventually("the ReplicaSets have the pods that the strategy allows", || async {
+            let (stable, others) = rig.sizes().await;
+            (stable + others == most && stable > others).then_some(())
+        })
+        .await;
+        stays("it is held", Duration::from_secs(2), || async {
+            rig.gate().await["state"] == "Held" && rig.is_paused().await
+        })
+        .await;
+    }
+    assert_eq!(rig.get().await["spec"]["template"], bad["spec"]["template"]);
+    if let Some(writes) = rig.writes() {
+        assert_eq!(writes, (1, 0), "one pause");
+    }
+    rig.release(&manifest(2, 3, "")).await;
+    rig.another_is_proven().await;
 }

@@ -51,6 +51,11 @@ async fn a_good_version_of_10_pods_passes() {
 }
 
 #[tokio::test]
+async fn a_good_version_of_50_pods_passes() {
+    passes("good-50", 50, "25%", "25%", 38, json!({})).await;
+}
+
+#[tokio::test]
 async fn a_good_version_passes_where_a_pod_goes_before_its_successor_comes() {
     passes("good-0-1", 3, "0", "1", 2, json!({})).await;
     passes("good-0-1-single", 1, "0", "1", 0, json!({})).await;
@@ -66,6 +71,8 @@ async fn a_good_version_passes_its_steps() {
     let steps = json!({"steps": [{"pods": 1, "bakeSeconds": 2}, {"pods": "50%", "bakeSeconds": 2}]});
     let rig = passes("good-steps", 10, "1", "0", 10, steps).await;
     assert_eq!(rig.events("RolloutBaking").await, 3, "two steps, and after completion");
+    let metrics = rig.operator.get("/metrics").await.unwrap();
+    assert!(metrics.contains("gracekeeper_reaction_seconds_count 0\n"), "a step is no reaction: {metrics}");
 }
 
 #[tokio::test]

@@ -13,6 +13,9 @@ pub(crate) struct Audit {
 /// One request.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
+    /// When it came.
+    #[allow(dead_code)] // benchmarks read it
+    pub(crate) received: String,
     /// When it was answered.
     pub(crate) at: String,
     pub(crate) verb: String,
@@ -56,6 +59,7 @@ impl Audit {
 fn entry(event: &Value) -> Entry {
     let text = |path: &str| event.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
     Entry {
+        received: text("/requestReceivedTimestamp"),
         at: text("/stageTimestamp"),
         verb: text("/verb"),
         group: text("/objectRef/apiGroup"),

@@ -1,7 +1,8 @@
 //! What the tests stand on: one cluster, a namespace and an operator per test, waiting on conditions, the audit log.
 
 mod audit;
-mod cluster;
+pub(crate) mod cluster;
+pub(crate) mod fault_proxy;
 pub(crate) mod namespace;
 pub(crate) mod operator;
 mod waiting;

@@ -123,9 +123,26 @@ fn a_first_failed_pull_gets_patience() {
     let raw = pod(app(waiting("ErrImagePull", "i/o timeout"), json!({}), 0), false);
     assert_eq!(class(&raw, 299), None);
     assert_eq!(class(&raw, 300), Some(ImagePull));
+    let said = "Back-off pulling image \"r.example/app:2\": ErrImagePull: failed to pull: dial tcp: i/o timeout";
+    let raw = pod(app(waiting("ImagePullBackOff", said), json!({}), 0), false);
+    assert_eq!(class(&raw, 299), None, "the registry may be back at the next try");
+    assert_eq!(class(&raw, 300), Some(ImagePull));
     let slow = pod(app(waiting("ContainerCreating", ""), json!({}), 0), false);
     assert_eq!(class(&slow, 299), None, "a slow pull is no failure");
     assert_eq!(class(&slow, 300), Some(NotReadyInTime));
+}
+
+#[test]
+fn a_definite_answer_of_a_registry_is_evidence_at_once_however_long_it_is() {
+    let long = "r.example/".to_owned() + &"team/".repeat(60);
+    for cause in ["not found", "403 Forbidden", "pull access denied", "no match for platform in manifest"] {
+        for said in [format!("{long}: {cause}"), format!("Back-off pulling image \"{long}\": ErrImagePull: {cause}")] {
+            let reason = if said.starts_with("Back-off") { "ImagePullBackOff" } else { "ErrImagePull" };
+            assert_eq!(class(&pod(app(waiting(reason, &said), json!({}), 0), false), 1), Some(ImagePull), "{said}");
+        }
+    }
+    let named = "Back-off pulling image \"r.example/denied:2\": ErrImagePull: i/o timeout";
+    assert_eq!(class(&pod(app(waiting("ImagePullBackOff", named), json!({}), 0), false), 1), None, "only its name");
 }
 
 #[test]

@@ -290,7 +290,7 @@ pub(super) fn look(
 }
 
 fn pod(revision: Number, nth: u8, ready: bool, failing: bool) -> PodView {
-    let waiting = Some(Waiting { reason: "CrashLoopBackOff".into(), message: "back-off".into() });
+    let waiting = Some(Waiting { reason: "CrashLoopBackOff".into(), message: "back-off".into(), ..Waiting::default() });
     let container = ContainerView {
         name: "app".into(),
         ready,

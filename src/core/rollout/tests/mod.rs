@@ -3,6 +3,7 @@
 mod blaming;
 mod capacity;
 mod classes;
+mod examples;
 mod explore;
 mod look;
 mod model;

@@ -7,16 +7,17 @@ use crate::api::gate::{GateState, GateStatus, Outcome, Version};
 use crate::api::rollout::{OnFailure, Patience, Rollout, Tolerate, WhenBudgetSpent};
 use crate::core::rollout::{Action, Deployed, Gating, Off, Paused, PodView, Revision, Seen, Verdict, decide};
 
-struct Stage {
-    now: Timestamp,
-    deployment: Deployed,
-    revisions: Vec<Revision>,
-    pods: Vec<PodView>,
-    memory: GateStatus,
-    rollout: Option<Rollout>,
+/// A Deployment with its pods, the policy, and what the gate remembers.
+pub(super) struct Stage {
+    pub(super) now: Timestamp,
+    pub(super) deployment: Deployed,
+    pub(super) revisions: Vec<Revision>,
+    pub(super) pods: Vec<PodView>,
+    pub(super) memory: GateStatus,
+    pub(super) rollout: Option<Rollout>,
 }
 
-fn version(name: &str) -> Version {
+pub(super) fn version(name: &str) -> Version {
     Version { template_hash: format!("t-{name}"), app_hash: format!("a-{name}") }
 }
 
@@ -34,7 +35,7 @@ fn policy(on_failure: OnFailure) -> Rollout {
 
 impl Stage {
     /// Three replicas of v1, default strategy.
-    fn new(on_failure: OnFailure) -> Self {
+    pub(super) fn new(on_failure: OnFailure) -> Self {
         let mut stage = Self {
             now: Timestamp::from_second(1_800_000_000).unwrap(),
             deployment: Deployed {
@@ -55,7 +56,7 @@ impl Stage {
     }
 
     /// So many pods of a revision, of which so many are ready and the others crash.
-    fn set(&mut self, name: &str, age: i64, size: u32, ready: u32) {
+    pub(super) fn set(&mut self, name: &str, age: i64, size: u32, ready: u32) {
         self.revisions.retain(|revision| &*revision.name != name);
         self.pods.retain(|pod| &*pod.revision != name);
         self.revisions.push(Revision {
@@ -98,7 +99,7 @@ impl Stage {
         self.deployment.observed_generation += 1;
     }
 
-    fn seen(&self) -> Seen<'_> {
+    pub(super) fn seen(&self) -> Seen<'_> {
         Seen {
             now: self.now,
             is_fresh: true,
@@ -201,6 +202,40 @@ fn the_same_failure_on_stable_pods_only_holds_and_ends_by_itself() {
     stage.pass(30);
     assert_eq!(stage.settle().0.state(), GateState::Rolling);
     assert_eq!(stage.deployment.paused, Paused::No);
+}
+
+/// A pod of the new version runs, and is not ready for far too long, on the node of a stable pod.
+fn with_an_unready_pod() -> Stage {
+    let mut stage = Stage::new(OnFailure::Restore);
+    stage.settle();
+    stage.push("v2");
+    stage.set("v2", 2, 1, 1);
+    stage.settle();
+    let pod = stage.pods.iter_mut().find(|pod| &*pod.revision == "v2").unwrap();
+    (pod.ready, pod.was_ready, pod.ready_since) = (false, false, None);
+    pod.containers[0].ready = false;
+    stage.revisions.iter_mut().filter(|revision| &*revision.name == "v2").for_each(|revision| {
+        (revision.ready, revision.available) = (0, 0);
+    });
+    stage.pass(1_000);
+    stage
+}
+
+#[test]
+fn a_pod_that_never_gets_ready_is_evidence() {
+    assert_eq!(with_an_unready_pod().settle().0.state(), GateState::Restoring);
+}
+
+#[test]
+fn a_pod_that_had_not_become_ready_when_its_node_was_lost_says_nothing() {
+    let mut stage = with_an_unready_pod();
+    // Nobody is left on the node to say so of the containers.
+    let neighbour = stage.pods.iter_mut().find(|pod| &*pod.revision == "v1").unwrap();
+    neighbour.ready = false;
+    assert_eq!(stage.settle().0.state(), GateState::Rolling);
+    let neighbour = stage.pods.iter_mut().find(|pod| &*pod.revision == "v1").unwrap();
+    neighbour.node = "another".into();
+    assert_eq!(stage.settle().0.state(), GateState::Restoring, "its own node answers");
 }
 
 #[test]

@@ -1,0 +1,232 @@
+//! The ledgers of all Deployments whose availability is measured. A watch event is taken in when it arrives, not when
+//! a worker comes to it; what is to be stored is decided at the look that follows.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::gather::Gathered;
+use super::watching::{Watching, now};
+use super::world::{Key, Picture, World, parse_uid};
+use crate::api::availability::Availability as Promised;
+use crate::api::availability_status::AvailabilityStatus;
+use crate::api::gate::GateStatus;
+use crate::core::availability::{Ledger, Objective, Sight, Spender, enough, measure};
+
+/// All ledgers.
+pub(crate) struct Availability {
+    world: Arc<World>,
+    watching: Watching,
+    entries: Mutex<HashMap<Key, Entry>>,
+}
+
+/// One Deployment.
+struct Entry {
+    /// Uid of the Deployment.
+    uid: Box<str>,
+    policy: Arc<str>,
+    promised: Promised,
+    objective: Objective,
+    gate: GateStatus,
+    ledger: Option<Ledger>,
+    spender: Spender,
+    /// Whether the ledger says something that was not yet given out to be stored.
+    is_new: bool,
+    /// What was last given out to be stored.
+    told: Option<AvailabilityStatus>,
+    /// When to look again for want of an event.
+    look_again: Option<i64>,
+}
+
+/// What a look has to know.
+#[derive(Default)]
+pub(crate) struct Told {
+    /// What is to be stored, or what is.
+    pub(crate) status: Option<AvailabilityStatus>,
+    /// Whether the error budget is spent.
+    pub(crate) is_budget_spent: bool,
+    /// When to look again even if nothing happens.
+    pub(crate) look_again: Option<Duration>,
+}
+
+/// The figures of one Deployment at this moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) key: Key,
+    pub(crate) policy: Arc<str>,
+    pub(crate) objective: Objective,
+    pub(crate) ledger: Ledger,
+    pub(crate) gate: GateStatus,
+    /// Up to when the ledger may be read.
+    pub(crate) until: i64,
+}
+
+impl Availability {
+    pub(crate) fn new(world: Arc<World>, watching: Watching) -> Self {
+        Self { world, watching, entries: Mutex::default() }
+    }
+
+    /// The picture's lock is taken inside of this one, never the other way round.
+    fn with<R>(&self, work: impl FnOnce(&mut HashMap<Key, Entry>) -> R) -> R {
+        work(&mut self.entries.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Something about this Deployment has just changed.
+    pub(crate) fn see(&self, key: &Key) {
+        let Some(watched) = self.watching.current() else { return };
+        self.with(|entries| {
+            if let Some(entry) = entries.get_mut(key) {
+                let gone = !self.world.with(|picture| entry.see(picture, key, &watched));
+                if gone {
+                    entries.remove(key);
+                }
+            }
+        });
+    }
+
+    /// What is to be stored of this Deployment, as its policy wants it measured.
+    pub(crate) fn look(&self, key: &Key, gathered: &Gathered) -> Told {
+        let stored = gathered.health.as_ref().and_then(|health| health.availability.as_ref());
+        let unchanged = || Told { status: stored.cloned(), ..Told::default() };
+        let Some((owner, policy)) = &gathered.owner else {
+            self.forget(key);
+            return unchanged();
+        };
+        let Ok(spec) = policy.object.spec.as_deref() else { return unchanged() };
+        let parsed = spec
+            .availability
+            .as_ref()
+            .and_then(|promised| Some((promised, Objective::parse(&promised.objective, promised.window_days)?)));
+        let Some((promised, objective)) = parsed else {
+            self.forget(key);
+            return Told::default();
+        };
+        let Some(watched) = self.watching.current() else { return unchanged() };
+        self.with(|entries| {
+            let uid = &gathered.deployment_uid;
+            let known = entries.remove(key).filter(|entry| entry.uid == *uid);
+            let mut entry = match known {
+                Some(entry) => entry,
+                None => match begin(uid, promised, objective, stored) {
+                    Ok(entry) => entry,
+                    Err(error) => {
+                        tracing::error!(workload = %key, %error, "its availability is not measured");
+                        return unchanged();
+                    }
+                },
+            };
+            entry.is_new |= entry.promised != *promised;
+            (entry.promised, entry.objective, entry.policy) = (promised.clone(), objective, owner.name.clone());
+            entry.gate = gathered.health.as_ref().and_then(|health| health.gate.clone()).unwrap_or_default();
+            self.world.with(|picture| entry.see(picture, key, &watched));
+            let told = entry.tell(now(), stored);
+            entries.insert(key.clone(), entry);
+            told
+        })
+    }
+
+    pub(crate) fn forget(&self, key: &Key) {
+        self.with(|entries| entries.remove(key));
+    }
+
+    /// The figures of all Deployments at this moment; none on a replica that does not lead.
+    pub(crate) fn snapshots(&self) -> Vec<Snapshot> {
+        let Some(watched) = self.watching.known() else { return Vec::new() };
+        let now = now();
+        self.with(|entries| {
+            let snapshot = |(key, entry): (&Key, &Entry)| {
+                let ledger = entry.ledger.clone()?;
+                Some(Snapshot {
+                    key: key.clone(),
+                    policy: entry.policy.clone(),
+                    objective: entry.objective,
+                    until: watched.until(ledger.checked(), now),
+                    ledger,
+                    gate: entry.gate.clone(),
+                })
+            };
+            entries.iter().filter_map(snapshot).collect()
+        })
+    }
+}
+
+/// Goes on with the stored ledger, if there is one.
+fn begin(
+    uid: &str,
+    promised: &Promised,
+    objective: Objective,
+    stored: Option<&AvailabilityStatus>,
+) -> Result<Entry, crate::core::availability::DecodeError> {
+    let ledger = stored.map(Ledger::of_status).transpose()?.flatten();
+    Ok(Entry {
+        uid: uid.into(),
+        policy: "".into(),
+        promised: promised.clone(),
+        objective,
+        gate: GateStatus::default(),
+        ledger,
+        spender: Spender::new(now()),
+        is_new: false,
+        told: stored.cloned(),
+        look_again: None,
+    })
+}
+
+impl Entry {
+    /// Takes in what the picture shows; false when it shows no such Deployment.
+    fn see(&mut self, picture: &Picture, key: &Key, watched: &crate::core::availability::Watched) -> bool {
+        let Some(deployment) = picture.deployments.get(key).filter(|entry| entry.uid == self.uid) else { return false };
+        let (_, pods) = picture.revisions_of(parse_uid(&self.uid));
+        let projection = &deployment.projection;
+        let sight = Sight {
+            now: now(),
+            deployment: projection,
+            gate: &self.gate,
+            pods: &pods,
+            enough: self.enough(projection.deployed.replicas),
+        };
+        let measured = measure(self.ledger.take(), &sight, watched);
+        self.ledger = Some(measured.ledger);
+        self.is_new |= measured.is_new;
+        self.look_again = measured.look_again;
+        true
+    }
+
+    fn enough(&self, wanted: u32) -> u32 {
+        let min_available: &IntOrString = &self.promised.min_available;
+        enough(min_available, wanted)
+    }
+
+    /// What is to be stored now. A workload that flaps is stored at its first changes, then more rarely; meanwhile what
+    /// is stored says that it does not last.
+    fn tell(&mut self, now: i64, stored: Option<&AvailabilityStatus>) -> Told {
+        let Some(ledger) = &mut self.ledger else { return Told::default() };
+        let days = self.objective.days();
+        let settles_at = (!ledger.is_settled()).then(|| self.spender.next());
+        let refresh_at = ledger.refresh_at(days);
+        let is_due = |at: Option<i64>| at.is_some_and(|at| at <= now);
+        let mut look_again = self.look_again;
+        if self.is_new || is_due(settles_at) || is_due(refresh_at) {
+            match self.spender.spend(now) {
+                Ok(more) => {
+                    ledger.advance(now);
+                    ledger.settle(more);
+                    self.told = Some(ledger.to_status(&self.objective, &self.promised.objective));
+                    self.is_new = false;
+                }
+                Err(at) => look_again = look_again.into_iter().chain([at]).min(),
+            }
+        }
+        let settles_at = (!ledger.is_settled()).then(|| self.spender.next());
+        let next = look_again.into_iter().chain(settles_at).chain(ledger.refresh_at(days)).min();
+        let budget = ledger.at(now).figures(&self.objective).budget;
+        Told {
+            status: self.told.clone().or_else(|| stored.cloned()),
+            is_budget_spent: budget <= 0.0,
+            look_again: next
+                .map(|at| Duration::from_millis(u64::try_from(at.saturating_sub(now)).unwrap_or(0).max(10))),
+        }
+    }
+}

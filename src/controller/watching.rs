@@ -1,0 +1,65 @@
+//! Whether, and since when, this process watches: what the Lease carries for those who come after it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::core::availability::Watched;
+
+/// When nobody watched, shared by the elector, which stores it, and by whoever measures.
+#[derive(Clone)]
+pub(crate) struct Watching {
+    watched: Arc<Mutex<Option<Watched>>>,
+    origin: Instant,
+    patience: Duration,
+}
+
+impl Watching {
+    /// Nobody watches yet. A process that does not get to look for `patience` counts as frozen.
+    pub(crate) fn new(patience: Duration) -> Self {
+        Self { watched: Arc::default(), origin: Instant::now(), patience }
+    }
+
+    fn with<R>(&self, work: impl FnOnce(&mut Option<Watched>) -> R) -> R {
+        work(&mut self.watched.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Goes on from what the Lease says, unless this process led before: then it knows better.
+    pub(crate) fn resume(&self, stored: Option<&str>, renewed: Option<jiff::Timestamp>) {
+        let renewed = renewed.map(jiff::Timestamp::as_millisecond);
+        self.with(|watched| watched.get_or_insert_with(|| Watched::resume(stored, renewed, now())).is_watching());
+    }
+
+    /// Takes note of whether all watches are up to date; true when a gap was closed, so that everything is to be looked
+    /// at. Nothing while another one leads.
+    pub(crate) fn tick(&self, is_watching: bool) -> bool {
+        let steady = self.origin.elapsed();
+        self.with(|watched| {
+            let Some(watched) = watched else { return false };
+            let before = watched.clone();
+            watched.tick(now(), steady, is_watching, self.patience);
+            watched.is_watching() && watched.gaps_after(0).last() != before.gaps_after(0).last()
+        })
+    }
+
+    /// What the Lease is to carry.
+    pub(crate) fn encoded(&self) -> Option<String> {
+        self.with(|watched| watched.as_ref().map(Watched::encode))
+    }
+
+    /// A copy; `None` while another one leads, or nobody can tell what happens now.
+    pub(crate) fn current(&self) -> Option<Watched> {
+        self.with(|watched| watched.clone().filter(Watched::is_watching))
+    }
+
+    /// The same, whether or not it watches in this moment.
+    pub(crate) fn known(&self) -> Option<Watched> {
+        self.with(|watched| watched.clone())
+    }
+}
+
+/// Now, in milliseconds since 1970.
+pub(crate) fn now() -> i64 {
+    super::clock::now_precise().as_millisecond()
+}
