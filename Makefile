@@ -46,6 +46,7 @@ run: ## Run the operator against the current KUBECONFIG
 generate: ## Write the CRDs and the generated parts of the docs anew
 	@$(RIG)/setup --no-rig
 	UPDATE=1 cargo test --locked --test repository
+	UPDATE=1 cargo test --locked --lib commands::report
 
 .PHONY: fmt
 fmt: ## Format the code
@@ -85,6 +86,10 @@ advisories: ## Dependencies: known vulnerabilities (fetches the RustSec database
 chart: ## Helm lint, and every rendered object against its schema
 	@$(RIG)/setup --lint
 	@$(RIG)/check chart
+
+.PHONY: report-check
+report-check: ## The report's pictures in a headless browser: light, dark, narrow, on paper (KEEP=DIR keeps screenshots)
+	@e2e/report-check
 
 .PHONY: bench
 bench: ## Convergence, requests, memory and instructions, against a bare patch loop

@@ -10,6 +10,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::api::workload_health::Action;
 use crate::commands::plan::PlanArgs;
+use crate::commands::report::ReportArgs;
 use crate::commands::request::RequestArgs;
 use crate::commands::status::StatusArgs;
 use crate::controller::Settings;
@@ -41,6 +42,8 @@ pub enum Command {
     Hold(RequestArgs),
     /// End a hold; a version that was stopped for its evidence is let pass.
     Resume(RequestArgs),
+    /// Show the availability of each workload over its window.
+    Report(Box<ReportArgs>),
     /// Run the operator.
     Run(Box<RunArgs>),
     /// Print the CustomResourceDefinitions as YAML.
@@ -90,6 +93,17 @@ pub enum LogFormat {
     Text,
 }
 
+/// Which Lease is the operator's.
+#[derive(Args, Clone, Debug)]
+pub struct LeaseArgs {
+    /// Namespace of the lease.
+    #[arg(long, env = "GRACEKEEPER_LEASE_NAMESPACE", default_value = "gracekeeper-system")]
+    pub lease_namespace: String,
+    /// Name of the lease.
+    #[arg(long, env = "GRACEKEEPER_LEASE_NAME", default_value = "gracekeeper")]
+    pub lease_name: String,
+}
+
 /// Flags of `gracekeeper run`; each has an environment twin.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
@@ -105,12 +119,9 @@ pub struct RunArgs {
     /// Log level, or directives such as "info,gracekeeper=debug".
     #[arg(long, env = "GRACEKEEPER_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
-    /// Namespace of the lease.
-    #[arg(long, env = "GRACEKEEPER_LEASE_NAMESPACE", default_value = "gracekeeper-system")]
-    pub lease_namespace: String,
-    /// Name of the lease.
-    #[arg(long, env = "GRACEKEEPER_LEASE_NAME", default_value = "gracekeeper")]
-    pub lease_name: String,
+    /// Where the lease is.
+    #[command(flatten)]
+    pub lease: LeaseArgs,
     /// How long others wait for a silent leader, in seconds.
     #[arg(long, env = "GRACEKEEPER_LEASE_DURATION_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(3..=300))]
     pub lease_duration_seconds: u64,
@@ -154,8 +165,8 @@ impl RunArgs {
         Ok(Settings {
             namespaces: self.namespaces.iter().filter(|n| !n.is_empty()).cloned().collect(),
             listen: self.listen,
-            lease_namespace: self.lease_namespace.clone(),
-            lease_name: self.lease_name.clone(),
+            lease_namespace: self.lease.lease_namespace.clone(),
+            lease_name: self.lease.lease_name.clone(),
             identity: format!("{}_{}", self.identity, unique()),
             timing: Timing {
                 lease: Duration::from_secs(lease),

@@ -1,5 +1,6 @@
 //! The way of the commands for people to the cluster: kubeconfig, one deadline for each call, errors that say what to do.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -8,13 +9,16 @@ use http::Uri;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use kube::config::KubeConfigOptions;
 use kube::core::{ApiResource, GroupVersionKind};
-use kube::{Client, Config};
+use kube::{Client, Config, ResourceExt};
 use serde_json::Value;
 
 /// Field manager of what people ask for.
 const FIELD_MANAGER: &str = "gracekeeper-cli";
 /// Deadline of every call.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Objects of one answer to a list: of the largest ones a few megabytes.
+const PAGE: u32 = 250;
 
 /// Which Deployment, and where.
 #[derive(Args, Clone, Debug)]
@@ -59,6 +63,7 @@ pub(super) enum Kind {
     Deployment,
     ReplicaSet,
     Pod,
+    Lease,
 }
 
 impl Kind {
@@ -69,6 +74,7 @@ impl Kind {
             Self::Deployment => "deployments",
             Self::ReplicaSet => "replicasets",
             Self::Pod => "pods",
+            Self::Lease => "leases",
         }
     }
 
@@ -77,9 +83,30 @@ impl Kind {
             Self::WorkloadHealth | Self::HealthPolicy => (crate::api::GROUP, "v1alpha1"),
             Self::Deployment | Self::ReplicaSet => ("apps", "v1"),
             Self::Pod => ("", "v1"),
+            Self::Lease => ("coordination.k8s.io", "v1"),
         };
         let gvk = GroupVersionKind::gvk(group, version, &format!("{self:?}"));
         ApiResource::from_gvk_with_plural(&gvk, self.plural())
+    }
+}
+
+/// Which objects are listed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Selection<'a> {
+    /// In all namespaces.
+    pub(super) everywhere: bool,
+    pub(super) labels: Option<&'a str>,
+    pub(super) fields: Option<&'a str>,
+}
+
+impl Selection<'_> {
+    fn parameters(&self) -> ListParams {
+        ListParams {
+            label_selector: self.labels.map(str::to_owned),
+            field_selector: self.fields.map(str::to_owned),
+            limit: Some(PAGE),
+            ..ListParams::default()
+        }
     }
 }
 
@@ -91,11 +118,12 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn open(place: &Where) -> anyhow::Result<Self> {
-        let config = match &place.context {
+    /// The cluster of this context of the kubeconfig, or of the current one; the same for the namespace.
+    pub(super) async fn open(context: Option<&str>, namespace: Option<&str>) -> anyhow::Result<Self> {
+        let config = match context {
             None => Config::infer().await.map_err(|error| no_cluster(&error))?,
             Some(context) => {
-                let options = KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
+                let options = KubeConfigOptions { context: Some(context.to_owned()), ..KubeConfigOptions::default() };
                 Config::from_kubeconfig(&options).await.map_err(|error| no_cluster(&error))?
             }
         };
@@ -104,30 +132,87 @@ impl Connection {
         config.connect_timeout = Some(DEADLINE);
         config.read_timeout = Some(DEADLINE);
         let server = config.cluster_url.clone();
-        let namespace = place.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let namespace = namespace.map_or_else(|| config.default_namespace.clone(), str::to_owned);
         let client = Client::try_from(config).map_err(|error| no_cluster(&error))?;
         Ok(Self { client, server, namespace })
     }
 
     /// The object; `None` when there is none.
     pub(super) async fn get(&self, kind: Kind, name: &str) -> anyhow::Result<Option<Value>> {
-        let api = self.api(kind);
-        let found = self.within("get", kind, api.get_opt(name)).await?;
+        self.get_in(&self.namespace, kind, name).await
+    }
+
+    /// The same in another namespace.
+    pub(super) async fn get_in(&self, namespace: &str, kind: Kind, name: &str) -> anyhow::Result<Option<Value>> {
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &kind.resource());
+        let found = self.within("get", kind, Some(namespace), api.get_opt(name)).await?;
         Ok(found.map(serde_json::to_value).transpose()?)
     }
 
     /// The objects with these labels.
     pub(super) async fn list(&self, kind: Kind, labels: &str) -> anyhow::Result<Vec<Value>> {
         let api = self.api(kind);
-        let listed = self.within("list", kind, api.list(&ListParams::default().labels(labels))).await?;
+        let listed =
+            self.within("list", kind, Some(&self.namespace), api.list(&ListParams::default().labels(labels))).await?;
         Ok(listed.items.into_iter().map(serde_json::to_value).collect::<Result<_, _>>()?)
+    }
+
+    /// All objects that the selection names, page by page, each turned at once into what is needed of it.
+    pub(super) async fn each<T>(
+        &self,
+        kind: Kind,
+        selection: &Selection<'_>,
+        mut take: impl FnMut(Value) -> Option<T>,
+    ) -> anyhow::Result<Vec<T>> {
+        let api = self.api_of(kind, selection);
+        let mut taken = Vec::new();
+        let mut parameters = selection.parameters();
+        loop {
+            let listed = self.within("list", kind, self.scope(selection), api.list(&parameters)).await?;
+            for object in listed.items {
+                taken.extend(take(serde_json::to_value(object)?));
+            }
+            match listed.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => parameters = parameters.continue_token(&token),
+                None => return Ok(taken),
+            }
+        }
+    }
+
+    /// Namespaces and names of the objects that the selection names, without the objects.
+    pub(super) async fn names(
+        &self,
+        kind: Kind,
+        selection: &Selection<'_>,
+    ) -> anyhow::Result<BTreeSet<(String, String)>> {
+        let api = self.api_of(kind, selection);
+        let mut names = BTreeSet::new();
+        let mut parameters = selection.parameters();
+        loop {
+            let listed = self.within("list", kind, self.scope(selection), api.list_metadata(&parameters)).await?;
+            names.extend(
+                listed.items.into_iter().map(|object| (object.namespace().unwrap_or_default(), object.name_any())),
+            );
+            match listed.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => parameters = parameters.continue_token(&token),
+                None => return Ok(names),
+            }
+        }
+    }
+
+    fn api_of(&self, kind: Kind, selection: &Selection<'_>) -> Api<DynamicObject> {
+        if selection.everywhere { Api::all_with(self.client.clone(), &kind.resource()) } else { self.api(kind) }
+    }
+
+    fn scope(&self, selection: &Selection<'_>) -> Option<&str> {
+        (!selection.everywhere).then_some(&*self.namespace)
     }
 
     /// Changes the object by a JSON merge patch.
     pub(super) async fn merge(&self, kind: Kind, name: &str, patch: &Value) -> anyhow::Result<()> {
         let api = self.api(kind);
         let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-        self.within("patch", kind, api.patch(name, &parameters, &Patch::Merge(patch))).await?;
+        self.within("patch", kind, Some(&self.namespace), api.patch(name, &parameters, &Patch::Merge(patch))).await?;
         Ok(())
     }
 
@@ -139,15 +224,17 @@ impl Connection {
         &self,
         verb: &str,
         kind: Kind,
+        namespace: Option<&str>,
         call: impl Future<Output = kube::Result<T>>,
     ) -> anyhow::Result<T> {
-        let (plural, namespace) = (kind.plural(), &self.namespace);
+        let plural = kind.plural();
+        let place = namespace.map_or_else(|| "all namespaces".into(), |name| format!("namespace {name}"));
         match tokio::time::timeout(DEADLINE, call).await {
             Ok(Ok(answer)) => Ok(answer),
             Err(_) => anyhow::bail!("no answer from {} within {} s: {verb} {plural}", self.server, DEADLINE.as_secs()),
             Ok(Err(kube::Error::Api(status))) => Err(match status.code {
                 403 => anyhow::anyhow!(
-                    "not allowed to {verb} {plural} in namespace {namespace}; the API server says: {}",
+                    "not allowed to {verb} {plural} in {place}; the API server says: {}",
                     status.message
                 ),
                 401 => anyhow::anyhow!("{} does not know who asks: log in, or check the kubeconfig", self.server),

@@ -3,7 +3,9 @@
 mod connection;
 pub mod crd;
 pub mod plan;
+pub mod report;
 pub mod request;
 pub mod run;
 pub mod status;
+mod style;
 mod traces;

@@ -44,7 +44,7 @@ pub fn main(action: Action, args: &RequestArgs) -> ExitCode {
 
 /// Asks, and says whether it ended well as far as it was followed.
 async fn ask(action: Action, args: &RequestArgs) -> anyhow::Result<bool> {
-    let cluster = Connection::open(&args.place).await?;
+    let cluster = Connection::open(args.place.context.as_deref(), args.place.namespace.as_deref()).await?;
     let name = &args.place.workload.0;
     let status = read(&cluster, name).await?;
     let hash = status.template.as_ref().map(|template| template.hash.clone()).filter(|hash| !hash.is_empty());

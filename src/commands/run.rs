@@ -16,6 +16,13 @@ use crate::controller;
 #[error("{0}")]
 pub struct WrongFlag(String);
 
+impl WrongFlag {
+    /// What does not fit.
+    pub(super) fn new(sentence: String) -> Self {
+        Self(sentence)
+    }
+}
+
 /// Runs the operator until it is told to stop.
 pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     let settings = args.settings().map_err(WrongFlag)?;

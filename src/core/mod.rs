@@ -11,6 +11,7 @@ pub mod managers;
 pub mod ownership;
 pub mod plan;
 pub mod policy_summary;
+pub mod report;
 pub mod rollout;
 pub mod selector;
 pub mod validate;

@@ -2,21 +2,14 @@
 
 use std::io::{self, Write};
 
-use anstyle::{AnsiColor, Style};
 use comfy_table::{Table, presets};
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
+use super::super::style::{BOLD, CYAN, DIM, GREEN, PLAIN, RED, YELLOW};
 use super::report::{Report, Workload};
 use crate::api::Mode;
 use crate::api::workload_health::Severity;
-
-const BOLD: Style = Style::new().bold();
-const DIM: Style = Style::new().dimmed();
-const RED: Style = AnsiColor::Red.on_default();
-const GREEN: Style = AnsiColor::Green.on_default();
-const YELLOW: Style = AnsiColor::Yellow.on_default();
-const CYAN: Style = AnsiColor::Cyan.on_default();
 
 /// Lines of context around a change.
 const CONTEXT: usize = 2;
@@ -107,7 +100,7 @@ fn diff(workload: &Workload, out: &mut dyn Write) -> io::Result<()> {
             let (sign, style) = match change.tag() {
                 ChangeTag::Delete => ('-', RED),
                 ChangeTag::Insert => ('+', GREEN),
-                ChangeTag::Equal => (' ', Style::new()),
+                ChangeTag::Equal => (' ', PLAIN),
             };
             let line = printable(change.value().trim_end_matches('\n'));
             writeln!(out, "  {style}{sign} {line}{style:#}")?;

@@ -49,7 +49,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<()> {
 }
 
 async fn show(args: &StatusArgs) -> anyhow::Result<()> {
-    let cluster = Connection::open(&args.place).await?;
+    let cluster = Connection::open(args.place.context.as_deref(), args.place.namespace.as_deref()).await?;
     let name = &args.place.workload.0;
     let clears = args.watch && args.output.is_none() && io::stdout().is_terminal();
     let mut last: Option<Screen> = None;

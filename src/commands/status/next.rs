@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::render::duration;
+use super::super::style::duration;
 use super::screen::Screen;
 use crate::api::gate::{GateState, GateStatus};
 use crate::api::rollout::{Approval, Step};

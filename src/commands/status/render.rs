@@ -1,21 +1,14 @@
-//! The screen as text. Colours are always written: the stream strips them where nobody can see them.
+//! The screen as text.
 
 use std::fmt::Write;
 
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
 use jiff::Timestamp;
 
+use super::super::style::{self, BOLD, CYAN, Cell, DIM, GREEN, PLAIN, RED, YELLOW, heads, printable};
 use super::next;
 use super::screen::{Mark, Screen};
 use crate::api::gate::{GateState, GateStatus, Outcome};
-
-const PLAIN: Style = Style::new();
-const BOLD: Style = Style::new().bold();
-const DIM: Style = Style::new().dimmed();
-const RED: Style = AnsiColor::Red.on_default();
-const GREEN: Style = AnsiColor::Green.on_default();
-const YELLOW: Style = AnsiColor::Yellow.on_default();
-const CYAN: Style = AnsiColor::Cyan.on_default();
 
 /// Rollouts of the past that are shown.
 const HISTORY: usize = 5;
@@ -182,7 +175,7 @@ fn history(screen: &Screen, gate: &GateStatus, out: &mut String) {
             (style, format!("{:?}", past.outcome)),
             (PLAIN, past.reason.clone()),
             (DIM, format!("{} ago", age(screen, past.started.0))),
-            (PLAIN, duration(past.seconds)),
+            (PLAIN, style::duration(past.seconds)),
             (PLAIN, worst.map_or_else(|| "-".into(), |(ready, of)| format!("{ready} of {of} ready"))),
         ]);
     }
@@ -202,53 +195,17 @@ fn field(out: &mut String, name: &str, value: &str) {
     let _ = writeln!(out, "{DIM}{name:<12}{DIM:#}{value}");
 }
 
-type Cell = (Style, String);
-
-fn heads(names: &[&str]) -> Vec<Cell> {
-    names.iter().map(|name| (DIM, (*name).to_owned())).collect()
-}
-
 /// Columns, after an empty line; a head without rows is not shown.
 fn table(out: &mut String, rows: &[Vec<Cell>]) {
     if rows.len() < 2 {
         return;
     }
-    let shown: Vec<Vec<Cell>> =
-        rows.iter().map(|row| row.iter().map(|(style, text)| (*style, printable(text))).collect()).collect();
-    let width = |column: usize| {
-        shown.iter().filter_map(|row| row.get(column)).map(|(_, text)| text.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..rows.first().map_or(0, Vec::len)).map(width).collect();
     out.push('\n');
-    for row in &shown {
-        let last = row.iter().rposition(|(_, text)| !text.is_empty()).unwrap_or(0);
-        for (index, ((style, text), width)) in row.iter().zip(&widths).enumerate().take(last + 1) {
-            let padding = if index == last { 0 } else { width.saturating_sub(text.chars().count()) + 2 };
-            let _ = write!(out, "{style}{text}{style:#}{:padding$}", "");
-        }
-        out.push('\n');
-    }
+    style::columns(out, rows);
 }
 
 fn age(screen: &Screen, since: Timestamp) -> String {
-    duration(screen.now.duration_since(since).as_secs())
-}
-
-/// Two figures at most: 45s, 3m20s, 5h10m, 4d2h.
-pub(super) fn duration(seconds: i64) -> String {
-    let seconds = seconds.max(0);
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, _) => format!("{minutes}m{}s", seconds % 60),
-        (0, ..) => format!("{hours}h{}m", minutes % 60),
-        _ => format!("{days}d{}h", hours % 24),
-    }
-}
-
-/// Without control characters: what an object says must not drive the terminal.
-fn printable(text: &str) -> String {
-    text.chars().filter(|character| !character.is_control()).collect()
+    style::duration(screen.now.duration_since(since).as_secs())
 }
 
 #[cfg(test)]
