@@ -9,11 +9,12 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::gather::Gathered;
 use super::watching::{Watching, now};
-use super::world::{Key, Picture, World, parse_uid};
+use super::world::{HealthEntry, Key, Picture, World, parse_uid};
 use crate::api::availability::Availability as Promised;
 use crate::api::availability_status::AvailabilityStatus;
-use crate::api::gate::GateStatus;
+use crate::api::gate::{GateState, GateStatus};
 use crate::core::availability::{Ledger, Objective, Sight, Spender, enough, measure};
+use crate::core::slo::{AvailabilitySample, WorkloadSample};
 
 /// All ledgers.
 pub(crate) struct Availability {
@@ -26,7 +27,6 @@ pub(crate) struct Availability {
 struct Entry {
     /// Uid of the Deployment.
     uid: Box<str>,
-    policy: Arc<str>,
     promised: Promised,
     objective: Objective,
     gate: GateStatus,
@@ -36,6 +36,8 @@ struct Entry {
     is_new: bool,
     /// What was last given out to be stored.
     told: Option<AvailabilityStatus>,
+    /// The ledger of that: what a successor knows.
+    given: Option<Ledger>,
     /// When to look again for want of an event.
     look_again: Option<i64>,
 }
@@ -49,18 +51,6 @@ pub(crate) struct Told {
     pub(crate) is_budget_spent: bool,
     /// When to look again even if nothing happens.
     pub(crate) look_again: Option<Duration>,
-}
-
-/// The figures of one Deployment at this moment.
-#[derive(Clone, Debug)]
-pub(crate) struct Snapshot {
-    pub(crate) key: Key,
-    pub(crate) policy: Arc<str>,
-    pub(crate) objective: Objective,
-    pub(crate) ledger: Ledger,
-    pub(crate) gate: GateStatus,
-    /// Up to when the ledger may be read.
-    pub(crate) until: i64,
 }
 
 impl Availability {
@@ -90,7 +80,7 @@ impl Availability {
     pub(crate) fn look(&self, key: &Key, gathered: &Gathered) -> Told {
         let stored = gathered.health.as_ref().and_then(|health| health.availability.as_ref());
         let unchanged = || Told { status: stored.cloned(), ..Told::default() };
-        let Some((owner, policy)) = &gathered.owner else {
+        let Some((_, policy)) = &gathered.owner else {
             self.forget(key);
             return unchanged();
         };
@@ -118,7 +108,7 @@ impl Availability {
                 },
             };
             entry.is_new |= entry.promised != *promised;
-            (entry.promised, entry.objective, entry.policy) = (promised.clone(), objective, owner.name.clone());
+            (entry.promised, entry.objective) = (promised.clone(), objective);
             entry.gate = gathered.health.as_ref().and_then(|health| health.gate.clone()).unwrap_or_default();
             self.world.with(|picture| entry.see(picture, key, &watched));
             let told = entry.tell(now(), stored);
@@ -131,25 +121,43 @@ impl Availability {
         self.with(|entries| entries.remove(key));
     }
 
-    /// The figures of all Deployments at this moment; none on a replica that does not lead.
-    pub(crate) fn snapshots(&self) -> Vec<Snapshot> {
-        let Some(watched) = self.watching.known() else { return Vec::new() };
+    /// What a scrape sees of all governed Deployments; nothing on a replica that never led.
+    pub(crate) fn samples(&self) -> Vec<WorkloadSample> {
+        let Some((watched, renewed)) = self.watching.known() else { return Vec::new() };
         let now = now();
-        self.with(|entries| {
-            let snapshot = |(key, entry): (&Key, &Entry)| {
-                let ledger = entry.ledger.clone()?;
-                Some(Snapshot {
-                    key: key.clone(),
-                    policy: entry.policy.clone(),
-                    objective: entry.objective,
-                    until: watched.until(ledger.checked(), now),
-                    ledger,
-                    gate: entry.gate.clone(),
+        let measured: HashMap<Key, AvailabilitySample> = self.with(|entries| {
+            let sample = |(key, entry): (&Key, &Entry)| {
+                let ledger = entry.ledger.as_ref()?;
+                let stored = entry.given.as_ref().unwrap_or(ledger);
+                let lease = (&watched, renewed);
+                Some((key.clone(), AvailabilitySample::of(ledger, stored, lease, entry.objective, now)))
+            };
+            entries.iter().filter_map(sample).collect()
+        });
+        self.world.with(|picture| {
+            let sample = |(key, health): (&Key, &HealthEntry)| {
+                let status = health.status.as_deref().ok()?;
+                let policy = status.policy.as_ref()?;
+                Some(WorkloadSample {
+                    namespace: key.namespace.to_string(),
+                    workload: key.name.to_string(),
+                    policy: policy.name.clone(),
+                    availability: measured.get(key).cloned(),
+                    held_since: status.gate.as_ref().filter(|gate| is_held(gate)).and_then(since),
+                    contended: status.contention.as_ref().is_some_and(|one| one.retry_after.is_some()),
                 })
             };
-            entries.iter().filter_map(snapshot).collect()
+            picture.healths.iter().filter_map(sample).collect()
         })
     }
+}
+
+fn is_held(gate: &GateStatus) -> bool {
+    matches!(gate.state, GateState::Held | GateState::Restoring | GateState::Restored)
+}
+
+fn since(gate: &GateStatus) -> Option<i64> {
+    gate.since.as_ref().map(|since| since.0.as_second())
 }
 
 /// Goes on with the stored ledger, if there is one.
@@ -162,10 +170,10 @@ fn begin(
     let ledger = stored.map(Ledger::of_status).transpose()?.flatten();
     Ok(Entry {
         uid: uid.into(),
-        policy: "".into(),
         promised: promised.clone(),
         objective,
         gate: GateStatus::default(),
+        given: ledger.clone(),
         ledger,
         spender: Spender::new(now()),
         is_new: false,
@@ -214,6 +222,7 @@ impl Entry {
                     ledger.advance(now);
                     ledger.settle(more);
                     self.told = Some(ledger.to_status(&self.objective, &self.promised.objective));
+                    self.given = Some(ledger.clone());
                     self.is_new = false;
                 }
                 Err(at) => look_again = look_again.into_iter().chain([at]).min(),

@@ -64,11 +64,12 @@ impl Elector {
                 Err(standing) => return standing,
             },
         };
-        let before = Instant::now();
+        let (before, sent) = (Instant::now(), super::watching::now());
         match self.store(version, transitions, &self.identity, self.timing.lease).await {
             Ok(version) => {
                 self.written = Some((version, transitions));
                 self.fence.open_until(before + self.timing.renew_deadline);
+                self.watching.renewed(sent);
                 Standing::Leader
             }
             // Another candidate was faster, or our last renewal landed without an answer: the next try reads.

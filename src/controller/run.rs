@@ -152,6 +152,8 @@ impl Operator {
             availability: Availability::new(world.clone(), watching.clone()),
             decisions: Decisions::new(),
         });
+        let source = workloads.clone();
+        metrics.set_workloads(Arc::new(move || source.availability.samples()));
         let policies = Arc::new(Policies {
             world: world.clone(),
             queue: Arc::new(WorkQueue::new()),

@@ -1,5 +1,6 @@
 //! Whether, and since when, this process watches: what the Lease carries for those who come after it.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,12 +14,14 @@ pub(crate) struct Watching {
     watched: Arc<Mutex<Option<Watched>>>,
     origin: Instant,
     patience: Duration,
+    /// When the lease was last renewed by us, in milliseconds since 1970.
+    renewed: Arc<AtomicI64>,
 }
 
 impl Watching {
     /// Nobody watches yet. A process that does not get to look for `patience` counts as frozen.
     pub(crate) fn new(patience: Duration) -> Self {
-        Self { watched: Arc::default(), origin: Instant::now(), patience }
+        Self { watched: Arc::default(), origin: Instant::now(), patience, renewed: Arc::default() }
     }
 
     fn with<R>(&self, work: impl FnOnce(&mut Option<Watched>) -> R) -> R {
@@ -53,9 +56,15 @@ impl Watching {
         self.with(|watched| watched.clone().filter(Watched::is_watching))
     }
 
-    /// The same, whether or not it watches in this moment.
-    pub(crate) fn known(&self) -> Option<Watched> {
-        self.with(|watched| watched.clone())
+    /// The same, whether or not it watches in this moment, and when the lease was last renewed.
+    pub(crate) fn known(&self) -> Option<(Watched, i64)> {
+        let renewed = self.renewed.load(Ordering::SeqCst);
+        self.with(|watched| Some((watched.clone()?, renewed)))
+    }
+
+    /// The lease was renewed, by a call that was sent then.
+    pub(crate) fn renewed(&self, sent: i64) {
+        self.renewed.store(sent, Ordering::SeqCst);
     }
 }
 
