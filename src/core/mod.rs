@@ -13,4 +13,5 @@ pub mod plan;
 pub mod policy_summary;
 pub mod rollout;
 pub mod selector;
+pub mod slo;
 pub mod validate;
