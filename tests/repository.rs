@@ -6,4 +6,5 @@ mod repository {
     pub(crate) mod api_reference;
     pub(crate) mod architecture;
     pub(crate) mod generated;
+    pub(crate) mod monitoring;
 }

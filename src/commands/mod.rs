@@ -4,5 +4,6 @@ mod connection;
 pub mod crd;
 pub mod plan;
 pub mod request;
+pub mod rules;
 pub mod run;
 pub mod status;

@@ -10,7 +10,7 @@ use crate::controller;
 /// Flags that do not fit: exit code 2, as for those that cannot be parsed.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct WrongFlag(String);
+pub struct WrongFlag(pub String);
 
 /// Runs the operator until it is told to stop.
 pub fn run(args: &RunArgs) -> anyhow::Result<()> {
