@@ -43,7 +43,7 @@ run: ## Run the operator against the current KUBECONFIG
 	cargo run --locked -- run --log-format text
 
 .PHONY: generate
-generate: ## Write the CRDs and the generated parts of the docs anew
+generate: ## Write the CRDs, rules, dashboard and the generated parts of the docs anew
 	@$(RIG)/setup --no-rig
 	UPDATE=1 cargo test --locked --test repository
 	UPDATE=1 cargo test --locked --lib commands::report

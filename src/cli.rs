@@ -12,6 +12,7 @@ use crate::api::workload_health::Action;
 use crate::commands::plan::PlanArgs;
 use crate::commands::report::ReportArgs;
 use crate::commands::request::RequestArgs;
+use crate::commands::rules::RulesArgs;
 use crate::commands::status::StatusArgs;
 use crate::controller::Settings;
 use crate::core::lease::Timing;
@@ -48,6 +49,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print the CustomResourceDefinitions as YAML.
     Crd,
+    /// Print recording and alerting rules for Prometheus.
+    Rules(RulesArgs),
     /// Print a shell completion script.
     Completions {
         /// Shell.

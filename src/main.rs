@@ -24,6 +24,10 @@ fn main() -> ExitCode {
         Command::Plan(args) => return commands::plan::main(&args),
         Command::Run(args) => commands::run::run(&args),
         Command::Crd => commands::crd::yaml().map_err(Into::into).and_then(|yaml| print(&yaml)),
+        Command::Rules(args) => match commands::rules::yaml(&args) {
+            Ok(text) => print(&text),
+            Err(wrong) => Err(commands::run::WrongFlag(wrong).into()),
+        },
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "gracekeeper", &mut script);

@@ -5,5 +5,7 @@
 mod repository {
     pub(crate) mod api_reference;
     pub(crate) mod architecture;
+    pub(crate) mod dashboard;
     pub(crate) mod generated;
+    pub(crate) mod monitoring;
 }

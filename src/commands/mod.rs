@@ -5,6 +5,7 @@ pub mod crd;
 pub mod plan;
 pub mod report;
 pub mod request;
+pub mod rules;
 pub mod run;
 pub mod status;
 mod style;

@@ -14,7 +14,7 @@ use crate::controller;
 /// Flags that do not fit: exit code 2, as for those that cannot be parsed.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct WrongFlag(String);
+pub struct WrongFlag(pub String);
 
 impl WrongFlag {
     /// What does not fit.

@@ -27,7 +27,7 @@ mod world;
 mod writes;
 
 pub use self::events::REASONS as EVENT_REASONS;
-pub use self::metrics::Metrics;
+pub use self::metrics::{Metrics, OPERATOR as OPERATOR_METRICS, Source as WorkloadSource};
 pub use self::permissions::{RIGHTS, Right};
 pub use self::preflight::StartError;
 pub use self::run::run;

@@ -14,4 +14,5 @@ pub mod policy_summary;
 pub mod report;
 pub mod rollout;
 pub mod selector;
+pub mod slo;
 pub mod validate;
