@@ -1,6 +1,6 @@
 //! Whether, and since when, this process watches: what the Lease carries for those who come after it.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,12 +16,20 @@ pub(crate) struct Watching {
     patience: Duration,
     /// When the lease was last renewed by us, in milliseconds since 1970.
     renewed: Arc<AtomicI64>,
+    /// Whether a gap was closed that nobody has been told of.
+    news: Arc<AtomicBool>,
 }
 
 impl Watching {
     /// Nobody watches yet. A process that does not get to look for `patience` counts as frozen.
     pub(crate) fn new(patience: Duration) -> Self {
-        Self { watched: Arc::default(), origin: Instant::now(), patience, renewed: Arc::default() }
+        Self {
+            watched: Arc::default(),
+            origin: Instant::now(),
+            patience,
+            renewed: Arc::default(),
+            news: Arc::default(),
+        }
     }
 
     fn with<R>(&self, work: impl FnOnce(&mut Option<Watched>) -> R) -> R {
@@ -34,16 +42,20 @@ impl Watching {
         self.with(|watched| watched.get_or_insert_with(|| Watched::resume(stored, renewed, now())).is_watching());
     }
 
-    /// Takes note of whether all watches are up to date; true when a gap was closed, so that everything is to be looked
-    /// at. Nothing while another one leads.
+    /// Takes note of whether all watches are up to date; true when a gap was closed since the last time, so that
+    /// everything is to be looked at. Nothing while another one leads.
     pub(crate) fn tick(&self, is_watching: bool) -> bool {
-        let steady = self.origin.elapsed();
-        self.with(|watched| {
-            let Some(watched) = watched else { return false };
-            let before = watched.clone();
-            watched.tick(now(), steady, is_watching, self.patience);
-            watched.is_watching() && watched.gaps_after(0).last() != before.gaps_after(0).last()
-        })
+        self.with(|watched| watched.as_mut().map(|watched| self.look_at_clocks(watched, is_watching)));
+        self.with(|watched| watched.as_ref().is_some_and(Watched::is_watching))
+            && self.news.swap(false, Ordering::SeqCst)
+    }
+
+    fn look_at_clocks(&self, watched: &mut Watched, is_watching: bool) {
+        let before = watched.gaps_after(0).last();
+        watched.tick(now(), self.origin.elapsed(), is_watching, self.patience);
+        if watched.gaps_after(0).last() != before {
+            self.news.store(true, Ordering::SeqCst);
+        }
     }
 
     /// What the Lease is to carry.
@@ -53,7 +65,12 @@ impl Watching {
 
     /// A copy; `None` while another one leads, or nobody can tell what happens now.
     pub(crate) fn current(&self) -> Option<Watched> {
-        self.with(|watched| watched.clone().filter(Watched::is_watching))
+        self.with(|watched| {
+            let watched = watched.as_mut()?;
+            // Before anything is measured: a clock that was set, or a freeze, must not count as the last level.
+            self.look_at_clocks(watched, watched.is_watching());
+            Some(watched.clone()).filter(Watched::is_watching)
+        })
     }
 
     /// The same, whether or not it watches in this moment, and when the lease was last renewed.

@@ -3,6 +3,7 @@
 //! runs as the built binary under the chart's own ServiceAccount and roles.
 #![allow(
     clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -57,7 +57,8 @@ pub(super) fn releasing(
     let generation = observed.health_generation;
     let conditions = merge_conditions(&health.conditions, &verdicts, generation, observed.now);
     let gate = Some(observed.gate.clone());
-    WorkloadHealthStatus { observed_generation: Some(generation), conditions, gate, ..health.clone() }
+    let availability = observed.availability.cloned();
+    WorkloadHealthStatus { observed_generation: Some(generation), conditions, gate, availability, ..health.clone() }
 }
 
 /// The status before a write: both values of each field are ours, and the write is only intended.

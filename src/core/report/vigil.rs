@@ -43,7 +43,7 @@ impl Vigil {
         if renewed > now.saturating_add(SKEW) {
             return Self::Untold("the Lease was renewed in times to come: this machine's clock is behind".into());
         }
-        let watched = Watched::resume(Some(stored), Some(renewed), now);
+        let watched = Watched::resume(Some(stored), Some(renewed), now.max(renewed));
         if !is_whole(stored, &watched) {
             return Self::Untold(format!("the Lease's annotation {WATCHED} is damaged, or of another clock"));
         }
