@@ -268,7 +268,7 @@ fn a_day_that_was_partly_excluded_is_not_told_apart() {
     assert_eq!(classes, [Class::Good, Class::GoodOrExcluded]);
 }
 
-fn gate(state: &str, history: serde_json::Value) -> Vec<Rollout> {
+fn gate(state: &str, history: &serde_json::Value) -> Vec<Rollout> {
     let gate = json!({"state": state, "reason": "Why", "history": history,
         "rollout": {"version": {"templateHash": "b", "appHash": "b"}, "started": "2026-01-02T00:00:00Z"}});
     rollouts::of_gate(Some(&serde_json::from_value(gate).unwrap()))
@@ -281,11 +281,11 @@ fn a_rollout_that_stopped_is_listed_once() {
                "started": format!("2026-01-0{day}T00:00:00Z"), "seconds": 60})
     };
     let history = json!([past("a", "1", "Completed"), past("b", "2", "Held")]);
-    let held = gate("Held", history.clone());
+    let held = gate("Held", &history);
     let shown: Vec<_> = held.iter().map(|one| (one.hash.as_str(), one.outcome.as_str(), one.mark)).collect();
     assert_eq!(shown, [("a", "Completed", Mark::Completed), ("b", "Held", Mark::Stopped)]);
     // Tried again, it is under way, whatever was said of it before.
-    let again = gate("Rolling", history);
+    let again = gate("Rolling", &history);
     assert_eq!(again.len(), 2);
     assert_eq!((again[1].outcome.as_str(), again[1].ended, again[1].mark), ("Rolling", None, Mark::UnderWay));
 }
