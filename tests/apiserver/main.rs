@@ -23,6 +23,7 @@ mod enforcing;
 mod other_writers;
 mod ownership;
 mod process;
+mod report;
 mod rights;
 mod rollouts;
 mod schema;
