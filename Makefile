@@ -87,7 +87,7 @@ chart: ## Helm lint, and every rendered object against its schema
 	@$(RIG)/check chart
 
 .PHONY: bench
-bench: ## Convergence, requests, memory and instructions, against a bare patch loop
+bench: ## Convergence, reaction, false alarms, requests, memory and instructions; fails on a false alarm
 	@$(RIG)/setup
 	@$(WITH_RIG) cargo bench --locked
 
