@@ -92,7 +92,7 @@ report-check: ## The report's pictures in a headless browser: light, dark, narro
 	@e2e/report-check
 
 .PHONY: bench
-bench: ## Convergence, requests, memory and instructions, against a bare patch loop
+bench: ## Convergence, reaction, false alarms, requests, memory and instructions; fails on a false alarm
 	@$(RIG)/setup
 	@$(WITH_RIG) cargo bench --locked
 

@@ -94,7 +94,9 @@ fn close_gaps(ledger: &mut Ledger, sight: &Sight<'_>, watched: &Watched) {
     // Whoever watched last may have seen the change of generation, and have waited for the status.
     let margin = if is_stored && !is_same { BEHIND } else { 0 };
     let (level, cause) = (ledger.level, ledger.cause);
-    for gap in watched.gaps_after(ledger.checked) {
+    let before_first_look =
+        watched.began().filter(|_| is_stored).map(|start| Gap { start, end: sight.now, is_jump: false });
+    for gap in watched.gaps_after(ledger.checked).chain(before_first_look) {
         ledger.checked = gap.end;
         let start = gap.start.saturating_sub(margin).max(ledger.as_of);
         let gap = Gap { start, end: gap.end.min(sight.now), ..gap };

@@ -38,6 +38,8 @@ pub struct Watched {
     open: Option<i64>,
     /// Whether the clock was set forward since then.
     has_jumped: bool,
+    /// When this process began to watch.
+    began: Option<i64>,
     /// Wall clock and steady clock at the last tick.
     last: Option<(i64, Duration)>,
     /// What the last tick was told.
@@ -89,11 +91,17 @@ impl Watched {
             (false, None) => self.open = Some(last.map_or(wall, |(last_wall, _)| last_wall.min(wall))),
             (true, Some(start)) => {
                 self.open = None;
+                self.began.get_or_insert(wall);
                 let is_jump = std::mem::take(&mut self.has_jumped);
                 self.add(Gap { start, end: wall, is_jump });
             }
             _ => {}
         }
+    }
+
+    /// When this process began to watch; what changed before its first look at a ledger was seen by nobody.
+    pub(super) fn began(&self) -> Option<i64> {
+        self.began
     }
 
     /// Whether somebody watches now.

@@ -167,7 +167,7 @@ fn nothing_is_told_that_a_successor_would_take_back() {
     let (renewed, end) = (START + 60_000, START + 64_000);
     let last = AvailabilitySample::of(&ledger, &ledger, (&Watched::default(), renewed), objective, end);
     assert_eq!(last.life.fault, 60_000);
-    let watched = Watched::resume(None, Some(renewed), START + 80_000);
+    let watched = Watched::resume(Some("[]"), Some(renewed), START + 80_000);
     let next = AvailabilitySample::of(&stored, &stored, (&watched, START + 80_000), objective, START + 80_000);
     assert_eq!(next.life, last.life, "before its first look the successor knows no more");
 
