@@ -61,7 +61,8 @@ async fn main() {
     let ours = converge(&fleet, scale).await;
     println!("  {ours:>8.2} s   policy change until the last Deployment carries it");
     println!("  {:>8.2} x   ratio", ours / reference);
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    catch_up(&fleet).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
     println!("  {:>8.1} MiB steady, {:.1} MiB peak: memory after it", rss(&operator, "VmRSS"), rss(&operator, "VmHWM"));
 
     println!("\n  requests of the operator, by verb and resource (dry runs apart)");
@@ -76,12 +77,17 @@ async fn main() {
         println!("  {count:>8}     {what}");
     }
 
+    let idle = std::env::var("GRACEKEEPER_BENCH_IDLE_SECONDS").ok().and_then(|n| n.parse().ok()).unwrap_or(30_u32);
     let before = operator.audit().entries().unwrap().len();
+    let writes = health_writes(&operator);
     let ticks = cpu_ticks(&operator);
-    tokio::time::sleep(Duration::from_secs(30)).await;
+    tokio::time::sleep(Duration::from_secs(idle.into())).await;
     let requests = operator.audit().entries().unwrap().len() - before;
-    let share = (cpu_ticks(&operator) - ticks) as f64 / 100.0 / 30.0 * 100.0;
-    println!("\n  {:>8.2} /s  requests while idle (30 s), {share:.2} % of a core", requests as f64 / 30.0);
+    let share = (cpu_ticks(&operator) - ticks) as f64 / f64::from(idle);
+    let rate = requests as f64 / f64::from(idle);
+    println!("\n  {rate:>8.2} /s  requests while idle ({idle} s), {share:.2} % of a core");
+    println!("  {:>8}     of them writes of a WorkloadHealth", health_writes(&operator) - writes);
+    flap(&fleet, &operator).await;
 }
 
 /// Deployments that look rolled out, and their pods.
@@ -187,7 +193,9 @@ async fn bare_loop(ns: &TestNamespace) -> f64 {
 /// Time from the policy's creation to the last Deployment that carries it.
 async fn converge(ns: &TestNamespace, count: usize) -> f64 {
     let started = Instant::now();
-    ns.policy("web", web_policy()).await;
+    let mut policy = web_policy();
+    policy["availability"] = json!({"objective": "99.9"});
+    ns.policy("web", policy).await;
     let client = ns.client.clone();
     let metadata: Api<kube::core::PartialObjectMeta<k8s_openapi::api::apps::v1::Deployment>> =
         Api::namespaced(client, &ns.name);
@@ -202,6 +210,44 @@ async fn converge(ns: &TestNamespace, count: usize) -> f64 {
         assert!(started.elapsed() < Duration::from_secs(300), "no convergence");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+}
+
+/// The Deployments' statuses speak of what was written: nobody else says so here, and nothing is measured before.
+async fn catch_up(ns: &TestNamespace) {
+    let api = ns.deployments();
+    let all = api.list(&ListParams::default()).await.unwrap();
+    let generations = all.items.into_iter().map(|object| (object.metadata.name.unwrap(), object.metadata.generation));
+    futures::stream::iter(generations)
+        .for_each_concurrent(IN_FLIGHT, |(name, generation)| {
+            let api = api.clone();
+            async move {
+                let status = json!({"status": {"observedGeneration": generation}});
+                api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+            }
+        })
+        .await;
+}
+
+/// One Deployment of the measured fleet loses a pod and gets it back, ten times a minute.
+async fn flap(ns: &TestNamespace, operator: &Operator) {
+    const FLIPS: usize = 20;
+    let api = ns.deployments();
+    let before = health_writes(operator);
+    for flip in 0..FLIPS {
+        let available = if flip % 2 == 0 { PODS_EACH - 1 } else { PODS_EACH };
+        let status = json!({"status": {"availableReplicas": available, "readyReplicas": available}});
+        api.patch_status("web-0000", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(6)).await;
+    }
+    let writes = health_writes(operator) - before;
+    println!("  {writes:>8}     writes of a WorkloadHealth for {FLIPS} flips in two minutes");
+    let health = ns.healths().get("web-0000").await.unwrap();
+    let bytes = health.status.and_then(|status| status.availability).map_or(0, |measured| measured.ledger.len());
+    println!("  {bytes:>8} B   its ledger");
+}
+
+fn health_writes(operator: &Operator) -> usize {
+    operator.audit().writes("workloadhealths").unwrap().len()
 }
 
 /// A line of `/proc/PID/status`, in MiB.

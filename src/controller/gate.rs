@@ -33,9 +33,16 @@ impl GateView {
     fn has_foreign_pods(&self) -> bool {
         self.pods.iter().any(|pod| {
             let set = self.revisions.iter().find(|revision| revision.uid == pod.revision);
-            set.is_some_and(|set| !pod.name.starts_with(&*set.name))
+            set.is_some_and(|set| !pod.name.starts_with(&generated_by(&set.name)))
         })
     }
+}
+
+/// What the names of a ReplicaSet's own pods begin with: the API server cuts `generateName` so that five characters fit
+/// behind it (`maxGeneratedNameLength` in its name generator).
+fn generated_by(replica_set: &str) -> String {
+    const LONGEST: usize = 63 - 5;
+    format!("{replica_set}-").chars().take(LONGEST).collect()
 }
 
 /// The gate's verdict; `None` when there is nothing to gate, or nobody can tell: then its memory stays as it is.
@@ -174,4 +181,30 @@ fn revert_patch(gathered: &Gathered, live: &Value, template: &Value, generation:
         patch.push(json!({"op": "remove", "path": "/spec/paused"}));
     }
     Value::Array(patch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_of_long_names_are_their_replica_sets_own() {
+        let long = "a-release-of-a-chart-with-a-rather-long-name-storefront-6b7f9c5d4";
+        let pod = PodView { name: format!("{}abcde", &long[..58]).into(), revision: "1".into(), ..PodView::default() };
+        let set = Revision { name: long.into(), uid: "1".into(), ..Revision::default() };
+        let of = |name: &str| GateView {
+            revisions: vec![set.clone()],
+            pods: vec![PodView { name: name.into(), ..pod.clone() }],
+            request: None,
+        };
+        assert!(!of(&pod.name).has_foreign_pods());
+        assert!(of("somebody-elses").has_foreign_pods());
+        let short = Revision { name: "web-5d4".into(), uid: "1".into(), ..Revision::default() };
+        let view = GateView {
+            revisions: vec![short],
+            pods: vec![PodView { name: "web-5d47-x".into(), ..pod }],
+            request: None,
+        };
+        assert!(view.has_foreign_pods(), "another ReplicaSet whose name goes on");
+    }
 }

@@ -28,3 +28,4 @@ mod rights;
 mod rollouts;
 mod schema;
 mod survival;
+mod traces;

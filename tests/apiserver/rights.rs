@@ -128,7 +128,12 @@ async fn everything(ns: &TestNamespace, identity: &Identity) {
         gate(ns, name, "Stable").await;
         let bad = json!({"metadata": {"annotations": {"gracekeeper.dev/sim-fault": "crash"}}});
         ns.merge(name, json!({"spec": {"template": bad}})).await;
-        gate(ns, name, end).await;
+        eventually(&format!("{name} has ended as {end}"), || async {
+            let health = serde_json::to_value(ns.healths().get_opt(name).await.unwrap()?).unwrap();
+            let history = health["status"]["gate"]["history"].as_array()?;
+            (history.last()?["outcome"] == end).then_some(())
+        })
+        .await;
     }
 
     // A Deployment that is recreated, one that is no longer selected, and a policy that goes.

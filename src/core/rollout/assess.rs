@@ -176,7 +176,7 @@ fn judge(
         let stable_too = material.stable.is_some_and(|revision| !revision.failure.is_empty());
         let (verdict, rule) = if stable_too {
             (Blame::Environment, "pods of both versions are refused")
-        } else if said.contains("quota") || said.contains("limit") {
+        } else if is_for_a_quota(said) {
             (Blame::Unknown, "pods are refused for a quota, which both versions share")
         } else {
             (Blame::Release, "only pods of the new version are refused")
@@ -258,4 +258,10 @@ pub(super) fn sooner(one: Option<SignedDuration>, other: Option<SignedDuration>)
 
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// Whether a ResourceQuota or a LimitRange refuses the pods, by the words of these admission plugins. The names of the
+/// pod and of other policies are in the message too, and may have any word in them.
+fn is_for_a_quota(said: &str) -> bool {
+    said.contains("exceeded quota: ") || said.contains("failed quota: ") || said.contains(" usage per ")
 }

@@ -183,7 +183,8 @@ fn paused(raw: &Value) -> Paused {
     if owners.peek().is_none() {
         return Paused::BySomebody;
     }
-    if owners.any(|owner| owner == FIELD_MANAGER) { Paused::ByUs } else { Paused::ByOther }
+    // Who wants it paused besides us must not be overruled when our reason ends.
+    if owners.all(|owner| owner == FIELD_MANAGER) { Paused::ByUs } else { Paused::ByOther }
 }
 
 fn small(number: i64) -> u32 {

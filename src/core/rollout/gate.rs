@@ -206,7 +206,9 @@ fn holds(guard: Guard, s: &Situation<'_>) -> bool {
         Guard::Complete => s.seen.is_complete() && s.memory.rollout.is_some(),
         Guard::BakedManual => s.is_baked() && s.is_manual(),
         Guard::BakedAtNext => s.is_baked() && s.is_next_reached(),
-        Guard::Baked | Guard::BakedAfter => s.is_baked(),
+        Guard::Baked => s.is_baked(),
+        // Another template may have come meanwhile, by a policy that waited: what is proven must be whole.
+        Guard::BakedAfter => s.is_baked() && s.seen.is_complete(),
         Guard::CapacityBack => s.restore == restore::Step::Done,
         Guard::Saturated => s.restore == restore::Step::Saturated,
         Guard::StableGone => s.stable_revision().is_none(),

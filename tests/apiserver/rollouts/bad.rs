@@ -212,7 +212,8 @@ async fn an_operator_that_is_killed_while_it_hands_back_goes_on_afterwards() {
     rig.operator.ready().await;
     rig.says("Restored", "Restored").await;
     rig.stable_has(10).await;
-    assert_eq!(between["state"], "Restoring");
+    // A kill may come too late; at each single write it comes in `crash_anywhere`.
+    assert!(["Restoring", "Restored"].contains(&between["state"].as_str().unwrap()), "{between}");
     assert_eq!(rig.get().await["spec"]["template"], applied["spec"]["template"]);
     assert_eq!(rig.ns.revisions("web").await, 2);
 }

@@ -91,6 +91,22 @@ impl Operator {
 
     /// Starts the process with these flags and does not wait.
     pub(crate) fn spawn_plain(namespace: &TestNamespace, identity: &Identity, flags: &[&str]) -> Self {
+        Self::spawn_with(namespace, identity, flags, &[])
+    }
+
+    /// Starts the process for the test's own namespace, in this environment, and does not wait.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn spawn_in(namespace: &TestNamespace, identity: &Identity, environment: &[(&str, &str)]) -> Self {
+        let own = ["--namespaces", &namespace.name, "--lease-namespace", &namespace.name];
+        Self::spawn_with(namespace, identity, &own, environment)
+    }
+
+    fn spawn_with(
+        namespace: &TestNamespace,
+        identity: &Identity,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
         let log = scratch(&format!("{}-{port}.log", namespace.name));
@@ -101,6 +117,7 @@ impl Operator {
             .args(flags)
             .env("KUBECONFIG", &identity.kubeconfig)
             .env("NO_COLOR", "1")
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file)
