@@ -20,7 +20,7 @@ async fn collector() -> (String, Arc<Mutex<Vec<u8>>>) {
         while let Ok((mut stream, _)) = listener.accept().await {
             let all = all.clone();
             tokio::spawn(async move {
-                let mut piece = [0; 65_536];
+                let mut piece = [0; 8_192];
                 let mut request = Vec::new();
                 while let Ok(length @ 1..) = stream.read(&mut piece).await {
                     request.extend_from_slice(&piece[..length]);

@@ -101,6 +101,17 @@ too. Environment and Unknown hold, and never take capacity back; such a hold end
 - A version that is whole and all available is saturated: the controller empties the others even while paused (`Regressed`).
 - With `revisionHistoryLimit: 0` the stable ReplicaSet is gone after completion (`NoStableRevision`).
 
+## Limits of judging
+
+- The last restart of a container counts for as long as its pod lives, also once the pod is well again: a hold for a shared failure
+  (`Environment`) that made containers restart ends when those pods are replaced, or when a person asks for Resume.
+- Versions are told apart by the application: a fix of probes, hooks or grace period alone is the same version, and needs Retry.
+- A policy that changes the template while a rollout is paused by us leaves the paused version without pods to judge until it goes on.
+- Whether a pod was ever ready is known from what this process saw: right after a restart of the operator a pod that has just lost its
+  readiness may count as never ready.
+- Pods that the API server refuses count at once, also when the refusal is a passing one (a ServiceAccount that is yet to come).
+- A write of the stable template (`Revert`) that admission refuses is tried again ever more rarely; the rollout is not paused meanwhile.
+
 ## States
 
 ";
