@@ -265,3 +265,24 @@ fn count(number: usize) -> u32 {
 fn is_for_a_quota(said: &str) -> bool {
     said.contains("exceeded quota: ") || said.contains("failed quota: ") || said.contains(" usage per ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_for_a_quota;
+
+    #[test]
+    fn only_the_words_of_quota_and_limit_range_are_a_quota() {
+        for (said, is_quota) in [
+            (
+                "pods \"web-1\" is forbidden: exceeded quota: pods, requested: pods=1, used: pods=3, limited: pods=3",
+                true,
+            ),
+            ("pods \"web-1\" is forbidden: maximum cpu usage per Container is 1, but limit is 2", true),
+            ("pods \"rate-limiter-1\" is forbidden: violates PodSecurity \"baseline:latest\": hostPID", false),
+            ("admission webhook \"kyverno\" denied the request: must set resource limits", false),
+            ("pods \"quota-service-1\" is forbidden: error looking up service account shop/web", false),
+        ] {
+            assert_eq!(is_for_a_quota(said), is_quota, "{said}");
+        }
+    }
+}

@@ -190,3 +190,25 @@ fn paused(raw: &Value) -> Paused {
 fn small(number: i64) -> u32 {
     u32::try_from(number.max(0)).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pause_that_somebody_declares_beside_us_is_theirs() {
+        let paused_by = |managers: &[&str]| {
+            let entries: Vec<Value> = managers
+                .iter()
+                .map(|manager| json!({"manager": manager, "fieldsV1": {"f:spec": {"f:paused": {}}}}))
+                .collect();
+            paused(&json!({"metadata": {"managedFields": entries}, "spec": {"paused": true}}))
+        };
+        assert_eq!(paused_by(&[FIELD_MANAGER]), Paused::ByUs);
+        assert_eq!(paused_by(&[FIELD_MANAGER, "argocd-controller"]), Paused::ByOther);
+        assert_eq!(paused_by(&["kubectl-rollout"]), Paused::ByOther);
+        assert_eq!(paused_by(&[]), Paused::BySomebody);
+    }
+}
