@@ -5,15 +5,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-
 use super::gather::Gathered;
 use super::watching::{Watching, now};
 use super::world::{HealthEntry, Key, Picture, World, parse_uid};
 use crate::api::availability::Availability as Promised;
 use crate::api::availability_status::AvailabilityStatus;
-use crate::api::gate::{GateState, GateStatus};
+use crate::api::gate::GateStatus;
 use crate::core::availability::{Ledger, Objective, Sight, Spender, enough, measure};
+use crate::core::rollout::table::is_held;
 use crate::core::slo::{AvailabilitySample, WorkloadSample};
 
 /// All ledgers.
@@ -144,17 +143,13 @@ impl Availability {
                     workload: key.name.to_string(),
                     policy: policy.name.clone(),
                     availability: measured.get(key).cloned(),
-                    held_since: status.gate.as_ref().filter(|gate| is_held(gate)).and_then(since),
+                    held_since: status.gate.as_ref().filter(|gate| is_held(gate.state)).and_then(since),
                     contended: status.contention.as_ref().is_some_and(|one| one.retry_after.is_some()),
                 })
             };
             picture.healths.iter().filter_map(sample).collect()
         })
     }
-}
-
-fn is_held(gate: &GateStatus) -> bool {
-    matches!(gate.state, GateState::Held | GateState::Restoring | GateState::Restored)
 }
 
 fn since(gate: &GateStatus) -> Option<i64> {
@@ -194,18 +189,13 @@ impl Entry {
             deployment: projection,
             gate: &self.gate,
             pods: &pods,
-            enough: self.enough(projection.deployed.replicas),
+            enough: enough(&self.promised.min_available, projection.deployed.replicas),
         };
         let measured = measure(self.ledger.take(), &sight, watched);
         self.ledger = Some(measured.ledger);
         self.is_new |= measured.is_new;
         self.look_again = measured.look_again;
         true
-    }
-
-    fn enough(&self, wanted: u32) -> u32 {
-        let min_available: &IntOrString = &self.promised.min_available;
-        enough(min_available, wanted)
     }
 
     /// What is to be stored now. A workload that flaps is stored at its first changes, then more rarely; meanwhile what

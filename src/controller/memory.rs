@@ -12,6 +12,7 @@ use super::world::Key;
 use crate::api::gate::{GateState, GateStatus};
 use crate::core::backoff::{self, Backoff};
 use crate::core::plan::Finding;
+use crate::core::rollout::table::is_held;
 
 /// A plan that the API server refused.
 #[derive(Clone, Debug, PartialEq)]
@@ -185,7 +186,7 @@ impl Memory {
             let mut oldest: Option<i64> = None;
             for (state, since) in r.gates.values() {
                 *counts.entry(*state).or_default() += 1;
-                if matches!(state, GateState::Held | GateState::Restoring | GateState::Restored) {
+                if is_held(*state) {
                     oldest = oldest.into_iter().chain(*since).min();
                 }
             }

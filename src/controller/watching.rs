@@ -45,9 +45,11 @@ impl Watching {
     /// Takes note of whether all watches are up to date; true when a gap was closed since the last time, so that
     /// everything is to be looked at. Nothing while another one leads.
     pub(crate) fn tick(&self, is_watching: bool) -> bool {
-        self.with(|watched| watched.as_mut().map(|watched| self.look_at_clocks(watched, is_watching)));
-        self.with(|watched| watched.as_ref().is_some_and(Watched::is_watching))
-            && self.news.swap(false, Ordering::SeqCst)
+        self.with(|watched| {
+            let Some(watched) = watched else { return false };
+            self.look_at_clocks(watched, is_watching);
+            watched.is_watching() && self.news.swap(false, Ordering::SeqCst)
+        })
     }
 
     fn look_at_clocks(&self, watched: &mut Watched, is_watching: bool) {

@@ -9,6 +9,7 @@ use crate::api::conditions::{ConditionStatus, ConditionType, Verdict, merge_cond
 use crate::api::gate::GateState;
 use crate::api::policy_status::{FleetAvailability, WorkloadCounts};
 use crate::api::{HealthPolicySpec, HealthPolicyStatus, Mode};
+use crate::core::rollout::table::is_held;
 
 /// One Deployment that the policy selects.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +69,7 @@ pub fn summarize<'a>(facts: &PolicyFacts<'_>, selected: impl Iterator<Item = Sel
                 counts.governed = counts.governed.saturating_add(1);
                 fleet.add(&one);
                 match one.gate {
-                    GateState::Held | GateState::Restoring | GateState::Restored => {
+                    state if is_held(state) => {
                         counts.held = counts.held.saturating_add(1);
                     }
                     GateState::NotGated => counts.not_gated = counts.not_gated.saturating_add(1),

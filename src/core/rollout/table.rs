@@ -16,6 +16,11 @@ pub fn wants(state: GateState, reason: &str) -> Wants {
     }
 }
 
+/// Whether a version is stopped in this state, as people count it: held, or its capacity taken back.
+pub fn is_held(state: GateState) -> bool {
+    matches!(state, Held | Restoring | Restored)
+}
+
 /// Reason of the bake after completion.
 pub const AFTER_COMPLETION: &str = "AfterCompletion";
 /// Reason of a bake at a step.
