@@ -189,6 +189,10 @@ pub struct Version {
     /// Of the template without the fields that a policy can set.
     #[schemars(length(max = 64))]
     pub app_hash: String,
+    /// Of the fields that a policy can set, as the workload itself declares them; empty when that is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
+    pub declared_hash: String,
 }
 
 /// The proven revision.
@@ -232,6 +236,9 @@ pub struct RolloutRecord {
     /// Whether the stable revision was seen to be broken: then this rollout is not stopped.
     #[serde(default)]
     pub stable_broken: bool,
+    /// Since when the way back is stuck, because pods of the stable version fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stuck_since: Option<Time>,
     /// How often the sizes of both revisions were tried to be swapped in two writes.
     #[serde(default)]
     #[schemars(range(min = 0, max = 100))]

@@ -1,5 +1,7 @@
 //! The rollout gate's side of a look: gathers what the gate sees, and carries out its one write.
 
+use std::borrow::Cow;
+
 use http::Request;
 use serde_json::{Value, json};
 
@@ -8,7 +10,7 @@ use super::gather::Gathered;
 use super::slim::deployment_of;
 use super::world::{Key, Picture, parse_uid};
 use super::writes::CallError;
-use crate::api::gate::GateStatus;
+use crate::api::gate::{GateStatus, Version};
 use crate::api::workload_health::Request as Asked;
 use crate::api::{FIELD_MANAGER, Mode};
 use crate::core::plan::{self, Input};
@@ -46,7 +48,12 @@ fn generated_by(replica_set: &str) -> String {
 }
 
 /// The gate's verdict; `None` when there is nothing to gate, or nobody can tell: then its memory stays as it is.
-pub(crate) fn verdict(gathered: &Gathered, is_fresh: bool, is_budget_spent: bool) -> Option<Verdict> {
+pub(crate) fn verdict(
+    gathered: &Gathered,
+    is_fresh: bool,
+    is_budget_spent: bool,
+    refused_revert: Option<&str>,
+) -> Option<Verdict> {
     let memory = gathered.health.as_ref().and_then(|health| health.gate.clone());
     let gating = match &gathered.owner {
         None if memory.is_none() => return None,
@@ -66,19 +73,34 @@ pub(crate) fn verdict(gathered: &Gathered, is_fresh: bool, is_budget_spent: bool
         return None;
     }
     let view = &gathered.gate;
-    let deployment: &Deployed = &gathered.deployment.deployed;
+    let memory = memory.unwrap_or_default();
+    let deployment = deployed(gathered, &memory);
     Some(decide(&Seen {
         now: gathered.now,
         is_fresh,
-        deployment,
+        deployment: &deployment,
         revisions: &view.revisions,
         pods: &view.pods,
         has_foreign_pods: view.has_foreign_pods(),
         gating,
         is_budget_spent,
-        memory: &memory.unwrap_or_default(),
+        memory: &memory,
         request: view.request.as_ref(),
+        refused_revert,
     }))
+}
+
+/// The Deployment; with what it declares of its own probes where that may matter: it takes parsing to know.
+fn deployed<'a>(gathered: &'a Gathered, memory: &GateStatus) -> Cow<'a, Deployed> {
+    let deployed = &gathered.deployment.deployed;
+    let stable = memory.stable.as_ref().map(|stable| &stable.version.template_hash);
+    if stable == Some(&deployed.version.template_hash) {
+        return Cow::Borrowed(deployed);
+    }
+    let held = gathered.health.as_ref().map(|health| health.held_fields.as_slice()).unwrap_or_default();
+    let declared_hash = plan::declared_hash(&gathered.deployment.value(), held);
+    let version = Version { declared_hash, ..deployed.version.clone() };
+    Cow::Owned(Deployed { version, ..deployed.clone() })
 }
 
 /// What is remembered when there is no verdict.

@@ -40,6 +40,8 @@ struct Remembered {
     adopted: HashMap<Key, i64>,
     /// State of each rollout gate, and since when.
     gates: HashMap<Key, (GateState, Option<i64>)>,
+    /// Stable templates that the API server refused: for which generation of the Deployment, and its words.
+    refused_reverts: HashMap<Key, (i64, String)>,
     /// Since when a pause for evidence is tried.
     reacting: HashMap<Key, Instant>,
 }
@@ -152,6 +154,7 @@ impl Memory {
                 || r.refusals.contains_key(key)
                 || r.failures.contains_key(key)
                 || r.gates.contains_key(key)
+                || r.refused_reverts.contains_key(key)
         })
     }
 
@@ -194,6 +197,16 @@ impl Memory {
         })
     }
 
+    /// The API server refused the stable template for a Deployment of this generation.
+    pub(crate) fn refuse_revert(&self, key: &Key, generation: i64, said: String) {
+        self.with(|r| r.refused_reverts.insert(key.clone(), (generation, said)));
+    }
+
+    /// Its words, if it did.
+    pub(crate) fn refused_revert(&self, key: &Key, generation: i64) -> Option<String> {
+        self.with(|r| r.refused_reverts.get(key).filter(|(of, _)| *of == generation).map(|(_, said)| said.clone()))
+    }
+
     /// A pause for evidence is about to be written; answers with since when it is tried, failures included.
     pub(crate) fn reacts_since(&self, key: &Key, due: Instant) -> Instant {
         self.with(|r| *r.reacting.entry(key.clone()).or_insert(due))
@@ -208,6 +221,7 @@ impl Memory {
     pub(crate) fn released(&self, key: &Key) {
         self.with(|r| {
             r.gates.remove(key);
+            r.refused_reverts.remove(key);
             r.refusals.remove(key);
             r.failures.remove(key);
         });
@@ -216,6 +230,7 @@ impl Memory {
     pub(crate) fn forget(&self, key: &Key) {
         self.with(|r| {
             r.gates.remove(key);
+            r.refused_reverts.remove(key);
             r.reacting.remove(key);
             r.adopted.remove(key);
             r.failures.remove(key);

@@ -67,7 +67,7 @@ impl Workloads {
             let started = Instant::now();
             // Read by traces only; a log line names what it needs by itself.
             let span = tracing::info_span!("look", workload = %key, revision = Empty, decision = Empty, reason = Empty);
-            let look = AssertUnwindSafe(self.look(&key, due)).catch_unwind();
+            let look = AssertUnwindSafe(Box::pin(self.look(&key, due))).catch_unwind();
             match look.instrument(span.clone()).await {
                 Ok(Ok((reason, again))) => {
                     self.memory.succeeded(&key);
@@ -133,8 +133,9 @@ impl Workloads {
         gathered.refusal = self.memory.refusal(key);
         let told = self.availability.look(key, &gathered);
         gathered.availability = told.status;
+        let refused = self.memory.refused_revert(key, gathered.deployment.generation);
         let verdict = tracing::info_span!("decide_gate")
-            .in_scope(|| gate::verdict(&gathered, self.is_fresh(), told.is_budget_spent));
+            .in_scope(|| gate::verdict(&gathered, self.is_fresh(), told.is_budget_spent, refused.as_deref()));
         let memory = verdict.as_ref().map_or_else(|| gate::unchanged(&gathered), |verdict| verdict.memory.clone());
         self.count(key, &gathered, &memory);
         for _ in 0..MOST_DECISIONS {
@@ -155,7 +156,7 @@ impl Workloads {
                 }
                 // What it did is told once it is done: a failing version does not wait for an event to be written.
                 self.carry_out.tell_gate(key, &gathered, verdict).await;
-                written?;
+                self.take_refusal(key, &verdict.action, written)?;
                 return Ok((GATE, Some(Duration::ZERO)));
             }
             self.memory.has_reacted(key);
@@ -215,6 +216,26 @@ impl Workloads {
         }
         tracing::error!(workload = %key, "a bug: no decision was reached");
         Ok(("Undecided", Some(backoff::PERMANENT.first)))
+    }
+
+    /// A stable template that is refused is not tried again: the next look says so.
+    fn take_refusal(
+        &self,
+        key: &Key,
+        action: &rollout::Action,
+        written: Result<(), CallError>,
+    ) -> Result<(), CallError> {
+        match (action, written) {
+            (
+                rollout::Action::RevertTemplate { generation, .. },
+                Err(CallError::Invalid(said) | CallError::Forbidden(said)),
+            ) => {
+                tracing::warn!(workload = %key, said, "the stable template was refused");
+                self.memory.refuse_revert(key, *generation, said);
+                Ok(())
+            }
+            (_, written) => written,
+        }
     }
 
     /// What metrics say of the gate. A crash before the memory is stored counts a transition twice, and no more.

@@ -6,7 +6,6 @@ use serde_json::{Map, Value, json};
 
 use super::rollout::Deployed;
 use super::{canonical, managers, ownership};
-use crate::api::gate::Version;
 use crate::api::{DEFAULT_CONTAINER_ANNOTATION, MARKER_ANNOTATION};
 
 /// What is kept of a Deployment.
@@ -53,7 +52,7 @@ impl Projection {
 
 /// Reduces a Deployment. Total: anything that is missing is left out.
 pub fn project(raw: &Value) -> Projection {
-    let version = Version { template_hash: canonical::template_hash(raw), app_hash: canonical::app_hash(raw) };
+    let version = canonical::version(raw);
     Projection {
         json: projected(raw).to_string().into_boxed_str(),
         template_hash: version.template_hash.as_str().into(),

@@ -83,6 +83,7 @@ fn held(gate: &GateStatus, ask: &dyn Fn(&str) -> String) -> String {
     match gate.reason.as_str() {
         "ByRequest" => format!("{} lets it go on.", ask("resume")),
         "BudgetSpent" => format!("It goes on when the error budget allows it; {} does not wait.", ask("retry")),
+        "StableFails" => "Handing back goes on when pods of the stable version do not fail any more.".into(),
         reason if TRANSIENT.contains(&reason) => {
             format!("It goes on when nothing has spoken against it for 30 s; {} does not wait.", ask("retry"))
         }

@@ -10,6 +10,7 @@ pub use self::outcome::{Outcome, PendingCause};
 use super::contention;
 use super::deployment::{Projection, RolloutProgress};
 use super::plan::{self, Finding, Plan, Surroundings};
+use super::rollout::table;
 use crate::api::availability_status::AvailabilityStatus;
 use crate::api::gate::GateStatus;
 use crate::api::workload_health::{Contention, HeldField, TemplateReference};
@@ -238,6 +239,10 @@ fn write_or_wait(
     }
     if restarts && observed.deployment.rollout == RolloutProgress::Moving {
         // The Deployment's own events wake us.
+        return (Action::None, pending(PendingCause::Rollout), None);
+    }
+    if restarts && observed.deployment.rollout == RolloutProgress::Paused && table::goes_on_by_itself(observed.gate) {
+        // Pods that are watched would be of another template, and of the new one there are none before the pause ends.
         return (Action::None, pending(PendingCause::Rollout), None);
     }
     if restarts && !observed.slot_free {

@@ -39,12 +39,22 @@ struct Scene {
     slot_free: bool,
     leaves: bool,
     rival: Option<&'static str>,
+    gate: GateStatus,
 }
 
 impl Scene {
     fn new(mode: &str) -> Self {
         let (deployment, spec) = (live(1, true), Some(policy(mode)));
-        Self { deployment, spec, health: None, now: 0, slot_free: true, leaves: false, rival: None }
+        Self {
+            deployment,
+            spec,
+            health: None,
+            now: 0,
+            slot_free: true,
+            leaves: false,
+            rival: None,
+            gate: GateStatus::default(),
+        }
     }
 
     fn with<R>(&self, look: impl FnOnce(&Observed<'_>) -> R) -> R {
@@ -69,7 +79,7 @@ impl Scene {
             slot_free: self.slot_free,
             refusal: None,
             rival: self.rival,
-            gate: &GateStatus::default(),
+            gate: &self.gate,
         })
     }
 
@@ -178,6 +188,27 @@ fn a_restart_waits_for_the_rollout_and_for_its_turn() {
     scene.now = -3;
     assert_eq!(scene.decide().outcome.reason(), "Coalescing");
     assert_eq!(scene.decide().look_again, Some(SignedDuration::from_secs(3)));
+}
+
+#[test]
+fn pods_that_the_gate_watches_under_a_pause_stay_those_of_the_template() {
+    use crate::api::gate::GateState::*;
+    let mut scene = Scene::new("Enforce");
+    scene.deployment["spec"]["paused"] = json!(true);
+    for (state, reason, waits) in [
+        (Baking, "Step", true),
+        (AwaitingApproval, "Approval", true),
+        (Held, "Environment", true),
+        (Restoring, "Restoring", true),
+        (Held, "Failing", false),
+        (Held, "ByRequest", false),
+        (Restored, "Restored", false),
+        (NotGated, "PausedByUser", false),
+    ] {
+        scene.gate = GateStatus { state, reason: reason.into(), ..GateStatus::default() };
+        let waited = scene.decide().outcome.reason() == "WaitingForRollout";
+        assert_eq!(waited, waits, "{state:?} {reason}: a policy that mends what is stopped must get through");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! Reading order: [`field`] (what can be set), `targets` (which containers), `wants` (which values), `settle` (keep,
 //! fill, replace or give back), `shutdown` and `rollout` (the arithmetic), `patch` (how it is written), `lint`.
 
+mod declared;
 mod describe;
 mod draft;
 pub mod field;
@@ -32,6 +33,7 @@ mod workload;
 
 use serde_json::Value;
 
+pub use declared::declared_hash;
 pub use field::Field;
 pub use findings::{Finding, Reason};
 pub use start::{Killers, Start, start, stride};

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::blame::{self, Cohort};
 use super::evidence::{self, Evidence, Measure};
-use super::facts::Revision;
+use super::facts::{self, Revision};
 use super::pod::PodView;
 use crate::api::gate::{Blame, BlameStatus, EvidenceClass, EvidenceStatus, MAX_EVIDENCE};
 use crate::api::rollout::Tolerate;
@@ -48,55 +48,105 @@ pub(super) struct Material<'a> {
     pub tolerate: &'a Tolerate,
     /// Pods made before this moment are given their patience anew.
     pub retried: Option<Timestamp>,
+    /// Since when the version is held for what both versions may share. What was over by then is no ground for saying
+    /// that only the new one fails: pods of the stable version that showed the same may be gone.
+    pub held_since: Option<Timestamp>,
     /// What was known before: it tells when evidence was first seen.
     pub before: &'a [EvidenceStatus],
 }
 
 /// Adds up.
 pub(super) fn assess(material: &Material<'_>) -> Assessment {
-    let mut result = Assessment::default();
-    let mut found: BTreeMap<EvidenceClass, Vec<(&str, Evidence)>> = BTreeMap::new();
-    let (mut pods, mut restarts) = (0, 0_u32);
     let lost = lost_nodes(material.pods);
-    for pod in of_revision(material, material.candidate) {
-        result.candidate_ready += u32::from(pod.ready && !pod.deleting);
-        if says_nothing(pod, &lost) {
-            continue;
-        }
-        pods += 1;
-        if is_pardoned(pod, material) {
+    let new = showing(material, of_revision(material, material.candidate), &lost, material.retried);
+    let old = showing(material, of_revision(material, material.stable), &lost, None);
+    let refusal = refusal(material);
+    let refused = refusal.filter(|(_, left)| left.is_none()).map(|(said, _)| said);
+    let classes: Vec<EvidenceClass> = new.found.keys().copied().collect();
+    let is_like_new = |class: EvidenceClass| classes.iter().any(|other| is_alike(*other, class));
+    let alike = old.found.iter().filter(|(class, _)| is_like_new(**class)).map(|(_, pods)| pods.len()).sum();
+    let candidate = Cohort { pods: new.pods, failed: new.failed() };
+    let stable = Cohort { pods: old.pods, failed: count(alike) };
+    let ready = of_revision(material, material.candidate).filter(|pod| pod.ready && !pod.deleting);
+    let mut result = Assessment {
+        // A pod that the API server refuses does not exist, so it cannot be among those that may fail.
+        is_against: refused.is_some() || i64::from(candidate.failed) > i64::from(material.tolerate.failed_pods),
+        candidate_ready: count(ready.count()),
+        candidate_pods: candidate.pods,
+        candidate_failed: candidate.failed,
+        stable_failed: old.failed(),
+        look_again: [new.wait, old.wait, refusal.and_then(|(_, left)| left)].into_iter().fold(None, sooner),
+        ..Assessment::default()
+    };
+    if result.is_against {
+        let is_over = refused.is_none() && new.is_over_since(material.held_since);
+        result.blame = Some(judge(candidate, stable, &classes, refused, is_over, material));
+    }
+    result.evidence = summary(material, new.found, refused);
+    result
+}
+
+/// What the pods of a revision show, less what is tolerated.
+#[derive(Default)]
+struct Showing<'a> {
+    found: BTreeMap<EvidenceClass, Vec<(&'a str, Evidence)>>,
+    /// Pods that say something.
+    pods: u32,
+    /// When time alone may change it.
+    wait: Option<SignedDuration>,
+}
+
+impl Showing<'_> {
+    fn failed(&self) -> u32 {
+        count(self.found.values().map(Vec::len).sum())
+    }
+
+    /// Whether all of it was over before this moment.
+    fn is_over_since(&self, moment: Option<Timestamp>) -> bool {
+        let mut all = self.found.values().flatten();
+        moment.is_some_and(|moment| all.all(|(_, evidence)| evidence.over_since.is_some_and(|over| over < moment)))
+    }
+}
+
+fn showing<'a>(
+    material: &Material<'_>,
+    pods: impl Iterator<Item = &'a PodView>,
+    lost: &BTreeSet<&str>,
+    retried: Option<Timestamp>,
+) -> Showing<'a> {
+    let mut result = Showing::default();
+    let mut restarts = 0_u32;
+    for pod in pods.filter(|pod| !says_nothing(pod, lost)) {
+        result.pods += 1;
+        if is_pardoned(pod, material, retried) {
             continue;
         }
         let (evidence, wait) = evidence::of_pod(pod, &material.measure);
-        result.look_again = sooner(result.look_again, wait);
+        result.wait = sooner(result.wait, wait);
         if let Some(evidence) = evidence {
             if evidence.is_restart {
                 let coming = count(pod.containers.iter().filter(|container| container.is_to_restart()).count());
                 restarts = restarts.saturating_add(pod.restarts()).saturating_add(coming);
             }
-            found.entry(evidence.class).or_default().push((&pod.name, evidence));
+            result.found.entry(evidence.class).or_default().push((&pod.name, evidence));
         }
     }
-    let is_tolerated = i64::from(restarts) <= i64::from(material.tolerate.restarts);
-    if is_tolerated {
-        found.retain(|_, pods| {
+    if i64::from(restarts) <= i64::from(material.tolerate.restarts) {
+        result.found.retain(|_, pods| {
             pods.retain(|(_, evidence)| !evidence.is_restart);
             !pods.is_empty()
         });
     }
-    let refused = material.candidate.map(|revision| revision.failure.as_str()).filter(|failure| !failure.is_empty());
-    let failed = count(found.values().map(Vec::len).sum());
-    // A pod that the API server refuses does not exist, so it cannot be among those that may fail.
-    result.is_against = refused.is_some() || i64::from(failed) > i64::from(material.tolerate.failed_pods);
-
-    (result.candidate_pods, result.candidate_failed) = (pods, failed);
-    let classes: Vec<EvidenceClass> = found.keys().copied().collect();
-    let stable = stable_cohort(material, &classes, &lost, &mut result);
-    result.evidence = summary(material, found, refused);
-    if result.is_against {
-        result.blame = Some(judge(Cohort { pods, failed }, stable, &classes, refused, material));
-    }
     result
+}
+
+/// What the API server said when it refused a pod of the new version, and how long it may yet change its mind.
+fn refusal<'a>(material: &Material<'a>) -> Option<(&'a str, Option<SignedDuration>)> {
+    let refusal = material.candidate?.failure.as_ref()?;
+    let since = refusal.since.unwrap_or(material.measure.since).max(material.measure.since);
+    let left = material.measure.patience.schedule - material.measure.now.duration_since(since);
+    let waits = refusal.is_passing() && left > SignedDuration::ZERO;
+    Some((&*refusal.said, waits.then_some(left)))
 }
 
 fn of_revision<'a>(
@@ -108,8 +158,8 @@ fn of_revision<'a>(
 }
 
 /// A person asked to try again: what these pods went through is no evidence until they had their time anew.
-fn is_pardoned(pod: &PodView, material: &Material<'_>) -> bool {
-    material.retried.is_some_and(|retried| {
+fn is_pardoned(pod: &PodView, material: &Material<'_>, retried: Option<Timestamp>) -> bool {
+    retried.is_some_and(|retried| {
         let over = material.measure.now.duration_since(retried) >= material.measure.patience.start;
         !over && pod.created.is_none_or(|created| created < retried)
     })
@@ -123,25 +173,6 @@ fn lost_nodes(pods: &[PodView]) -> BTreeSet<&str> {
 /// A pod that had not become ready when its node was lost looks like one that never will; only its neighbours tell.
 fn says_nothing(pod: &PodView, lost: &BTreeSet<&str>) -> bool {
     pod.is_excluded() || !pod.ready && lost.contains(&*pod.node)
-}
-
-fn stable_cohort(
-    material: &Material<'_>,
-    classes: &[EvidenceClass],
-    lost: &BTreeSet<&str>,
-    result: &mut Assessment,
-) -> Cohort {
-    let mut cohort = Cohort::default();
-    for pod in of_revision(material, material.stable).filter(|pod| !says_nothing(pod, lost)) {
-        cohort.pods += 1;
-        let (evidence, wait) = evidence::of_pod(pod, &material.measure);
-        result.look_again = sooner(result.look_again, wait);
-        if let Some(evidence) = evidence {
-            result.stable_failed += 1;
-            cohort.failed += u32::from(classes.iter().any(|class| is_alike(*class, evidence.class)));
-        }
-    }
-    cohort
 }
 
 /// Whether two classes may be the same failure, seen at pods of different age.
@@ -169,15 +200,18 @@ fn judge(
     stable: Cohort,
     classes: &[EvidenceClass],
     refused: Option<&str>,
+    is_over: bool,
     material: &Material<'_>,
 ) -> BlameStatus {
     use EvidenceClass::{NotReadyInTime, ReadinessGatePending, ReadyFlapping, Unschedulable};
     if let (Some(said), true) = (refused, classes.is_empty()) {
-        let stable_too = material.stable.is_some_and(|revision| !revision.failure.is_empty());
+        let stable_too = material.stable.is_some_and(|revision| revision.failure.is_some());
         let (verdict, rule) = if stable_too {
             (Blame::Environment, "pods of both versions are refused")
-        } else if is_for_a_quota(said) {
+        } else if facts::is_for_a_quota(said) {
             (Blame::Unknown, "pods are refused for a quota, which both versions share")
+        } else if facts::is_of_the_server(said) {
+            (Blame::Unknown, "the API server cannot take pods, of whichever version")
         } else {
             (Blame::Release, "only pods of the new version are refused")
         };
@@ -198,7 +232,12 @@ fn judge(
         );
         return BlameStatus { verdict: Blame::Unknown, rule };
     }
-    blame::blame(candidate, stable)
+    let blame = blame::blame(candidate, stable);
+    if is_over && blame.verdict == Blame::Release {
+        let rule = format!("nothing new since it is held: {}", blame.rule);
+        return BlameStatus { verdict: Blame::Unknown, rule };
+    }
+    blame
 }
 
 fn summary(
@@ -258,31 +297,4 @@ pub(super) fn sooner(one: Option<SignedDuration>, other: Option<SignedDuration>)
 
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-/// Whether a ResourceQuota or a LimitRange refuses the pods, by the words of these admission plugins. The names of the
-/// pod and of other policies are in the message too, and may have any word in them.
-fn is_for_a_quota(said: &str) -> bool {
-    said.contains("exceeded quota: ") || said.contains("failed quota: ") || said.contains(" usage per ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_for_a_quota;
-
-    #[test]
-    fn only_the_words_of_quota_and_limit_range_are_a_quota() {
-        for (said, is_quota) in [
-            (
-                "pods \"web-1\" is forbidden: exceeded quota: pods, requested: pods=1, used: pods=3, limited: pods=3",
-                true,
-            ),
-            ("pods \"web-1\" is forbidden: maximum cpu usage per Container is 1, but limit is 2", true),
-            ("pods \"rate-limiter-1\" is forbidden: violates PodSecurity \"baseline:latest\": hostPID", false),
-            ("admission webhook \"kyverno\" denied the request: must set resource limits", false),
-            ("pods \"quota-service-1\" is forbidden: error looking up service account shop/web", false),
-        ] {
-            assert_eq!(is_for_a_quota(said), is_quota, "{said}");
-        }
-    }
 }

@@ -71,10 +71,10 @@ watch that has not shown our last write, no lease, or a generation older than th
 | LivenessKilled | exit 137 or 143, a liveness probe exists, and the container had been past its start |
 | StartupFailed | exit 137 or 143, never ready, and it ran for at least the budget of its startup probe |
 | NotReadyInTime | not ready after `patience.startSeconds`, from the start of the last container |
-| ReadyFlapping | lost its readiness twice, or once for 30 s, without a restart |
+| ReadyFlapping | lost its readiness twice within 10 minutes each, or once for 30 s, without a restart |
 | RestartedAfterReady | a container restarted after the pod had been ready |
 | Unschedulable | no node after `patience.scheduleSeconds` |
-| Rejected | the API server refuses the pods (`ReplicaFailure`) |
+| Rejected | the API server refuses the pods (`ReplicaFailure`), at once; after `patience.scheduleSeconds` where the cause may pass |
 | ReadinessGatePending | containers are ready, a readiness gate is not, after `patience.startSeconds`; the gates are named |
 
 `patience.startSeconds: 0` is derived from the probes: startup budget (or else that of the liveness probe) + readiness + 10 s,
@@ -82,8 +82,15 @@ at least 60 s; 300 s when no probe bounds a start. Pods that are deleted, evicte
 That a node is lost is read from the Deployment's own pods, not from nodes: a pod that had not become ready by then is let off
 only where another pod of the Deployment had been ready on that node.
 Events are not read, so some kills cannot be told apart: a signal of a probe, of the node, or of somebody in the pod; and a
-program that ends with a code of its own on SIGTERM counts as Crash or RestartedAfterReady. Restarts count as evidence only
-beyond `tolerate.restarts`, failed pods beyond `tolerate.failedPods`.
+program that ends with a code of its own on SIGTERM counts as Crash or RestartedAfterReady. A restart, or readiness that came and
+went, says nothing more once the pod has been ready for 60 s. Restarts count as evidence only beyond `tolerate.restarts`, of
+both versions alike, failed pods beyond `tolerate.failedPods`.
+
+## Versions
+
+Another application is another version, and so is another probe, hook or grace period that the workload itself declares: a fix of
+either flows by itself. What a policy sets makes no other version: an edit of the policy neither clears a verdict nor
+begins a rollout anew, but the last bake begins again with the pods that it made.
 
 ## Blame
 
@@ -91,7 +98,8 @@ Pods of the new and of the stable version are compared in the same window. From 
 one-sided, 5 %. Significant: Release. Not significant: Environment if stable pods show the same failure, else Unknown (a lone
 bad pod). Below 5 pods the shares are compared: no stable pod fails: Release; stable pods fail as often or more: Environment;
 both fail, the new ones more: Unknown. Waiting for nodes, quota or readiness gates is Unknown as long as no stable pod waits
-too. Environment and Unknown hold, and never take capacity back; such a hold ends by itself after 30 s without evidence.
+too, and so is an API server that cannot ask its webhooks. Environment and Unknown hold, and never take capacity back; such a hold
+ends by itself after 30 s without evidence. What was over before such a hold began does not turn it against the release.
 
 ## Limits of handing back
 
@@ -103,14 +111,15 @@ too. Environment and Unknown hold, and never take capacity back; such a hold end
 
 ## Limits of judging
 
-- The last restart of a container counts for as long as its pod lives, also once the pod is well again: a hold for a shared failure
-  (`Environment`) that made containers restart ends when those pods are replaced, or when a person asks for Resume.
-- Versions are told apart by the application: a fix of probes, hooks or grace period alone is the same version, and needs Retry.
-- A policy that changes the template while a rollout is paused by us leaves the paused version without pods to judge until it goes on.
-- Whether a pod was ever ready is known from what this process saw: right after a restart of the operator a pod that has just lost its
-  readiness may count as never ready.
-- Pods that the API server refuses count at once, also when the refusal is a passing one (a ServiceAccount that is yet to come).
-- A write of the stable template (`Revert`) that admission refuses is tried again ever more rarely; the rollout is not paused meanwhile.
+- After completion there are no stable pods left to compare with: pods that crash then count against the version, whatever made
+  them crash.
+- How often a pod lost its readiness is known from what this process saw; right after a restart of the operator counting begins
+  anew. That a pod had been ready before is told from its times.
+- Which refusals of pods may pass is told from the API server's words: a webhook that cannot be called, a ServiceAccount that
+  does not exist. Everything else counts at once.
+- While a step, a hold that may end by itself, or the way back pauses a rollout, an edit of the policy that restarts pods waits; other
+  holds let it through, so that a policy can mend what it broke. What it mends is tried again on Retry: an edit of the policy
+  does not clear a verdict on the application.
 
 ## States
 

@@ -20,6 +20,8 @@ const SHORTEST_START: i64 = 60;
 const KUBELET_DELAY: i64 = 10;
 /// Time after which a pod that lost its readiness counts as flapping even if it loses it only once.
 const LOST_READINESS: SignedDuration = SignedDuration::from_secs(30);
+/// A container that has run, in a ready pod, for so long after a restart is well again: that restart says nothing more.
+const RECOVERED: SignedDuration = SignedDuration::from_secs(60);
 
 /// How long each phase of a start may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +63,8 @@ pub struct Evidence {
     pub message: String,
     /// Whether it is about restarts, of which some may be tolerated.
     pub is_restart: bool,
+    /// When that happened, if it is over: the container runs again. None: it is so now.
+    pub over_since: Option<Timestamp>,
 }
 
 /// What evidence is judged by.
@@ -86,29 +90,42 @@ pub fn of_pod(pod: &PodView, measure: &Measure<'_>) -> (Option<Evidence>, Option
     if let Some(found) = pod.containers.iter().find_map(|container| of_container(pod, container, measure)) {
         return (Some(found), None);
     }
+    if let Some((found, left)) = pod.containers.iter().find_map(|container| of_last_run(pod, container, measure)) {
+        return (Some(found), left);
+    }
     if pod.phase == Phase::Failed {
         let message = format!("the pod failed: {}", printable(&pod.reason));
-        return (
-            Some(Evidence { class: EvidenceClass::Crash, container: "".into(), message, is_restart: false }),
-            None,
-        );
+        return (Some(whole_pod(EvidenceClass::Crash, message)), None);
     }
     of_time(pod, measure)
 }
 
-/// What is evidence at once.
+/// Evidence of a pod, not of one of its containers.
+fn whole_pod(class: EvidenceClass, message: String) -> Evidence {
+    Evidence { class, container: "".into(), message, is_restart: false, over_since: None }
+}
+
+/// How a container ended, as evidence.
+fn of_end(pod: &PodView, container: &ContainerView, ended: &Terminated, start: &Start) -> Evidence {
+    let (class, message) = (class_of_end(pod, container, ended, start), describe(container, ended));
+    found(container, class, message)
+}
+
+fn found(container: &ContainerView, class: EvidenceClass, message: String) -> Evidence {
+    let is_restart = matches!(
+        class,
+        EvidenceClass::Crash
+            | EvidenceClass::OOMKilled
+            | EvidenceClass::LivenessKilled
+            | EvidenceClass::StartupFailed
+            | EvidenceClass::RestartedAfterReady
+    );
+    Evidence { class, container: container.name.clone(), message, is_restart, over_since: None }
+}
+
+/// What is evidence at once, and as long as it lasts.
 fn of_container(pod: &PodView, container: &ContainerView, measure: &Measure<'_>) -> Option<Evidence> {
-    let found = |class: EvidenceClass, message: String| {
-        let is_restart = matches!(
-            class,
-            EvidenceClass::Crash
-                | EvidenceClass::OOMKilled
-                | EvidenceClass::LivenessKilled
-                | EvidenceClass::StartupFailed
-                | EvidenceClass::RestartedAfterReady
-        );
-        Some(Evidence { class, container: container.name.clone(), message, is_restart })
-    };
+    let found = |class, message| Some(found(container, class, message));
     if let Some(waiting) = &container.waiting {
         let said = if waiting.message.is_empty() { &waiting.reason } else { &waiting.message };
         let said = format!("{}: {said}", waiting.reason);
@@ -133,22 +150,35 @@ fn of_container(pod: &PodView, container: &ContainerView, measure: &Measure<'_>)
                 let ended = container.last.as_ref().or(container.terminated.as_ref());
                 return ended.map_or_else(
                     || found(EvidenceClass::Crash, said.clone()),
-                    |ended| found(class_of_end(pod, container, ended, measure.start), describe(container, ended)),
+                    |ended| Some(of_end(pod, container, ended, measure.start)),
                 );
             }
             _ => {}
         }
     }
     // A container that ended badly and is about to be started again; an init container that ended well has done its work.
-    if let Some(ended) = container.terminated.as_ref().filter(|_| container.is_to_restart()) {
-        return found(class_of_end(pod, container, ended, measure.start), describe(container, ended));
-    }
+    let ended = container.terminated.as_ref().filter(|_| container.is_to_restart())?;
+    Some(of_end(pod, container, ended, measure.start))
+}
+
+/// A restart that is over, and how long it counts yet.
+fn of_last_run(
+    pod: &PodView,
+    container: &ContainerView,
+    measure: &Measure<'_>,
+) -> Option<(Evidence, Option<SignedDuration>)> {
     let ended = container.last.as_ref().filter(|_| container.restarts > 0)?;
     let counts = ended.finished.is_none_or(|finished| finished >= measure.since);
     if !counts || container.init && ended.exit == 0 {
         return None;
     }
-    found(class_of_end(pod, container, ended, measure.start), describe(container, ended))
+    let since = pod.ready_since.max(container.running_since).filter(|_| pod.ready);
+    let left = since.map(|since| RECOVERED - measure.now.duration_since(since));
+    if left.is_some_and(|left| left <= SignedDuration::ZERO) {
+        return None;
+    }
+    let over_since = ended.finished.or(container.running_since);
+    Some((Evidence { over_since, ..of_end(pod, container, ended, measure.start) }, left))
 }
 
 fn class_of_end(pod: &PodView, container: &ContainerView, ended: &Terminated, start: &Start) -> EvidenceClass {
@@ -191,19 +221,17 @@ fn of_time(pod: &PodView, measure: &Measure<'_>) -> (Option<Evidence>, Option<Si
         if left > SignedDuration::ZERO {
             return (None, Some(left));
         }
-        let container = container.into();
-        (Some(Evidence { class, container, message: printable(&message), is_restart: false }), None)
+        (Some(Evidence { container: container.into(), ..whole_pod(class, printable(&message)) }), None)
     };
     if !pod.scheduled {
         let why = if pod.unschedulable.is_empty() { "no node was chosen" } else { &pod.unschedulable };
         return judge(EvidenceClass::Unschedulable, since(pod.created), measure.patience.schedule, "", why.to_owned());
     }
     if pod.ready {
-        if pod.ready_losses >= 2 {
+        let left = pod.ready_since.map(|since| RECOVERED - measure.now.duration_since(since));
+        if pod.ready_losses >= 2 && left.is_none_or(|left| left > SignedDuration::ZERO) {
             let message = format!("lost its readiness {} times", pod.ready_losses);
-            let container = "".into();
-            let class = EvidenceClass::ReadyFlapping;
-            return (Some(Evidence { class, container, message, is_restart: false }), None);
+            return (Some(whole_pod(EvidenceClass::ReadyFlapping, message)), left);
         }
         return (None, None);
     }

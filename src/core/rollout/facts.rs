@@ -78,14 +78,51 @@ pub struct Revision {
     pub desired: Option<u32>,
     /// Pods that it allowed at most then (`max-replicas`).
     pub most: Option<u32>,
-    /// What the API server said when it refused a pod (`ReplicaFailure`); empty when it did not.
-    pub failure: String,
+    /// `ReplicaFailure`: the API server refuses its pods.
+    pub failure: Option<Refusal>,
+}
+
+/// Why the API server refuses pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its words, made fit to show.
+    pub said: Box<str>,
+    /// Since when.
+    pub since: Option<Timestamp>,
+}
+
+impl Refusal {
+    /// Whether it may be over in a moment, with nothing changed in the version: a ServiceAccount that is yet to come, or
+    /// an API server that cannot ask its webhooks.
+    pub fn is_passing(&self) -> bool {
+        is_of_the_server(&self.said) || self.said.contains("error looking up service account")
+    }
+}
+
+/// Whether the API server could not decide, for whichever pod: a webhook or a store that does not answer.
+pub(super) fn is_of_the_server(said: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "failed calling webhook",
+        "Internal error occurred",
+        "etcdserver: ",
+        "context deadline exceeded",
+        "connection refused",
+        "not yet ready to handle request",
+        "the server was unable to return a response in the time allotted",
+    ];
+    WORDS.iter().any(|words| said.contains(words))
+}
+
+/// Whether a ResourceQuota or a LimitRange refuses the pods, by the words of these admission plugins. The names of the
+/// pod and of other policies are in the message too, and may have any word in them.
+pub(super) fn is_for_a_quota(said: &str) -> bool {
+    said.contains("exceeded quota: ") || said.contains("failed quota: ") || said.contains(" usage per ")
 }
 
 impl Deployed {
     /// Reads a Deployment.
     pub fn read(raw: &Value) -> Self {
-        let version = Version { template_hash: canonical::template_hash(raw), app_hash: canonical::app_hash(raw) };
+        let version = canonical::version(raw);
         Self::with_version(raw, version)
     }
 
@@ -147,16 +184,17 @@ impl Revision {
             name: text("/metadata/name").into(),
             resource_version: text("/metadata/resourceVersion").into(),
             created: text("/metadata/creationTimestamp").parse().ok(),
-            version: Version { template_hash: canonical::template_hash(raw), app_hash: canonical::app_hash(raw) },
+            version: canonical::version(raw),
             replicas: raw.pointer("/spec/replicas").map_or(1, |_| number("/spec/replicas")),
             pods: number("/status/replicas"),
             ready: number("/status/readyReplicas"),
             available: number("/status/availableReplicas"),
             desired: annotation(DESIRED),
             most: annotation(MOST),
-            failure: failure
-                .map(|condition| super::pod::printable(condition["message"].as_str().unwrap_or("refused")))
-                .unwrap_or_default(),
+            failure: failure.map(|condition| Refusal {
+                said: super::pod::printable(condition["message"].as_str().unwrap_or("refused")).into(),
+                since: condition["lastTransitionTime"].as_str().and_then(|at| at.parse().ok()),
+            }),
         }
     }
 }
@@ -210,5 +248,32 @@ mod tests {
         assert_eq!(paused_by(&[FIELD_MANAGER, "argocd-controller"]), Paused::ByOther);
         assert_eq!(paused_by(&["kubectl-rollout"]), Paused::ByOther);
         assert_eq!(paused_by(&[]), Paused::BySomebody);
+    }
+
+    #[test]
+    fn a_refusal_is_of_the_version_of_a_quota_or_a_passing_one() {
+        for (said, is_quota, is_passing) in [
+            (
+                "pods \"web-1\" is forbidden: exceeded quota: pods, requested: pods=1, used: pods=3, limited: pods=3",
+                true,
+                false,
+            ),
+            ("pods \"web-1\" is forbidden: maximum cpu usage per Container is 1, but limit is 2", true, false),
+            ("pods \"rate-limiter-1\" is forbidden: violates PodSecurity \"baseline:latest\": hostPID", false, false),
+            ("admission webhook \"kyverno\" denied the request: must set resource limits", false, false),
+            (
+                "pods \"quota-service-1\" is forbidden: error looking up service account shop/web: serviceaccount \"web\" not found",
+                false,
+                true,
+            ),
+            (
+                "Internal error occurred: failed calling webhook \"inject.example.com\": failed to call webhook: Post \"https://inject.mesh.svc:443/\": dial tcp 10.0.0.1:443: connect: connection refused",
+                false,
+                true,
+            ),
+        ] {
+            let refusal = Refusal { said: said.into(), since: None };
+            assert_eq!((is_for_a_quota(said), refusal.is_passing()), (is_quota, is_passing), "{said}");
+        }
     }
 }

@@ -10,8 +10,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::assess::sooner;
 use super::facts::Paused;
 use super::restore;
-use super::situation::{CLEAR, Gating, MAX_SWAPS, Off, Seen, Situation, assessment, pods_of};
-use super::table::{AT_STEP, Guard, REVERTING, Reasons, Row, TABLE, TRANSIENT, WITHOUT_EVIDENCE, Wants, wants};
+use super::situation::{CLEAR, Gating, MAX_SWAPS, Off, Seen, Situation, assessment, is_transient, pods_of};
+use super::table::{AT_STEP, Guard, Reasons, Row, TABLE, WITHOUT_EVIDENCE, Wants, wants};
 use super::{memory, wording};
 use crate::api::gate::{Blame, GateState, GateStatus, PausedByUs};
 use crate::api::rollout::OnFailure;
@@ -94,7 +94,7 @@ impl Verdict {
     /// Whether the write is a pause because of what pods show, and not because a person or a step asked for it.
     pub fn stops_for_evidence(&self) -> bool {
         let by_evidence = match self.memory.state {
-            GateState::Restoring => true,
+            GateState::Restoring | GateState::Reverted => true,
             GateState::Held => !WITHOUT_EVIDENCE.contains(&self.memory.reason.as_str()),
             _ => false,
         };
@@ -185,6 +185,8 @@ fn holds(guard: Guard, s: &Situation<'_>) -> bool {
         Guard::AskedHold => s.asked() == Some(Asked::Hold),
         Guard::AskedApprove => s.asked() == Some(Asked::Approve),
         Guard::AskedRetry => s.asked() == Some(Asked::Retry),
+        Guard::AskedResumeOfRejected => s.asked() == Some(Asked::Resume) && s.is_new() && s.rejected().is_some(),
+        Guard::AskedResumeWhileFrozen => s.asked() == Some(Asked::Resume) && s.is_new() && s.is_frozen(),
         Guard::AskedResumeOwnHold | Guard::AskedResume => s.asked() == Some(Asked::Resume),
         Guard::AskedSkip => s.asked() == Some(Asked::Skip),
         Guard::StableBroken => s.is_stable_broken(),
@@ -213,6 +215,9 @@ fn holds(guard: Guard, s: &Situation<'_>) -> bool {
         Guard::Saturated => s.restore == restore::Step::Saturated,
         Guard::StableGone => s.stable_revision().is_none(),
         Guard::StuckOnBroken => s.is_stuck_on_broken(),
+        Guard::Freed => s.is_freed(),
+        Guard::StepWithoutPods => s.is_step_without_pods(),
+        Guard::RevertRefused => s.seen.refused_revert.is_some() && !s.is_app_stable(),
         Guard::Blocked => s.is_blocked(),
         Guard::CandidateBack => s.is_candidate_back(),
         Guard::TemplateReverted => s.is_template_reverted(),
@@ -242,6 +247,8 @@ fn take_up_request(row: Option<&Row>, situation: &Situation<'_>, next: &mut Gate
                 | Guard::AskedRetry
                 | Guard::AskedResume
                 | Guard::AskedResumeOwnHold
+                | Guard::AskedResumeOfRejected
+                | Guard::AskedResumeWhileFrozen
                 | Guard::AskedSkip
         )
     };
@@ -261,7 +268,9 @@ fn act(situation: &Situation<'_>, has_moved: bool, next: &mut GateStatus) -> Act
     let generation = deployment.generation;
     let is_paused = deployment.paused != Paused::No;
     match wants(next.state, &next.reason) {
-        Wants::Pause if !is_paused => {
+        Wants::Revert if situation.is_app_stable() => {}
+        // First of all the version is stopped: the template may be refused, or take its time.
+        Wants::Pause | Wants::Revert if !is_paused => {
             next.paused_by_us = Some(PausedByUs {
                 template_hash: deployment.version.template_hash.clone(),
                 reason: next.reason.clone(),
@@ -282,7 +291,7 @@ fn act(situation: &Situation<'_>, has_moved: bool, next: &mut GateStatus) -> Act
     if let Some(pause) = next.paused_by_us.as_mut().filter(|_| has_moved && is_paused) {
         pause.reason.clone_from(&next.reason);
     }
-    if next.state == GateState::Reverted && next.reason == REVERTING && !situation.is_app_stable() {
+    if wants(next.state, &next.reason) == Wants::Revert && !situation.is_app_stable() {
         let stable = next.stable.as_ref().filter(|_| !situation.is_new());
         return stable.map_or(Action::None, |stable| Action::RevertTemplate {
             generation,
@@ -336,13 +345,14 @@ fn look_again(situation: &Situation<'_>, has_moved: bool, action: &Action) -> Op
         let left = situation.bake_ends().map(|end| end.duration_since(now).max(MOMENT));
         wait = sooner(wait, left);
     }
-    if memory.state == GateState::Held && TRANSIENT.contains(&memory.reason.as_str()) {
+    if is_transient(memory) {
         let since = memory.rollout.as_ref().and_then(|record| record.clear_since.as_ref());
         let left = since.map(|since| (CLEAR - now.duration_since(since.0)).max(MOMENT));
         wait = sooner(wait, left);
     }
     if memory.state == GateState::Restoring || situation.is_resume_pending() {
-        wait = sooner(wait, Some(LOOK_AGAIN));
+        let left = situation.stuck_ends().map(|end| end.duration_since(now).max(MOMENT));
+        wait = sooner(sooner(wait, left), Some(LOOK_AGAIN));
     }
     wait
 }

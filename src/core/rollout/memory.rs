@@ -6,8 +6,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::assess::Assessment;
 use super::facts::Paused;
 use super::gate::is_step_ready;
-use super::situation::{Seen, Situation, find_rejected, is_same, stable_revision};
-use super::table::{AT_STEP, Effect, TRANSIENT, Wants, wants};
+use super::restore;
+use super::situation::{Seen, Situation, find_rejected, is_same, is_transient, stable_revision, way_back};
+use super::table::{AFTER_COMPLETION, AT_STEP, Effect, Wants, wants};
 use crate::api::gate::{
     GateState, GateStatus, MAX_HISTORY, MAX_REJECTED, MAX_REQUESTS, Outcome, PastRollout, PausedByUs, Proven, Rejected,
     RolloutRecord, Version,
@@ -43,8 +44,18 @@ pub(super) fn note(memory: &mut GateStatus, seen: &Seen<'_>) {
     if let Some(record) = &mut memory.rollout
         && is_same(&record.version, &deployment.version, stable.as_ref())
     {
-        // A policy edit neither clears nor triggers a verdict on the application.
-        record.version = deployment.version.clone();
+        // What was proven so far was proven of other pods: the last bake begins anew once they are replaced.
+        if record.version.template_hash != deployment.version.template_hash && record.complete {
+            record.bake_since = None;
+        }
+        // A policy edit neither clears nor triggers a verdict on the application. What the workload declares is not always
+        // looked up.
+        let declared_hash = if deployment.version.declared_hash.is_empty() {
+            std::mem::take(&mut record.version.declared_hash)
+        } else {
+            deployment.version.declared_hash.clone()
+        };
+        record.version = Version { declared_hash, ..deployment.version.clone() };
     }
     if let (Some(stable), Some(current)) = (&mut memory.stable, seen.current())
         && stable.version.template_hash == current.version.template_hash
@@ -57,7 +68,6 @@ pub(super) fn note(memory: &mut GateStatus, seen: &Seen<'_>) {
 
 /// Takes over what the pods say.
 pub(super) fn track(memory: &mut GateStatus, seen: &Seen<'_>, assessment: &Assessment) {
-    let now = || Time(seen.now);
     let is_judged = memory.rollout.is_some()
         && matches!(
             memory.state,
@@ -74,23 +84,19 @@ pub(super) fn track(memory: &mut GateStatus, seen: &Seen<'_>, assessment: &Asses
     let is_ready = is_step_ready(seen, memory, assessment.candidate_ready);
     let (state, reason) = (memory.state, memory.reason.clone());
     let stable = stable_revision(seen, memory);
+    let is_transient = is_transient(memory);
+    let is_stuck = state == GateState::Restoring
+        && assessment.stable_failed > 0
+        && stable.is_some_and(|stable| way_back(seen, &stable.uid, assessment) == restore::Step::NotYet);
     let Some(record) = &mut memory.rollout else { return };
     if state == GateState::Baking && reason == AT_STEP {
-        match (is_ready, &record.bake_since) {
-            (true, None) => record.bake_since = Some(now()),
-            (false, Some(_)) => record.bake_since = None,
-            _ => {}
-        }
+        note_since(&mut record.bake_since, is_ready, seen);
     }
-    if state == GateState::Held && TRANSIENT.contains(&reason.as_str()) {
-        match (assessment.is_against, &record.clear_since) {
-            (false, None) => record.clear_since = Some(now()),
-            (true, Some(_)) => record.clear_since = None,
-            _ => {}
-        }
-    } else {
-        record.clear_since = None;
+    if state == GateState::Baking && reason == AFTER_COMPLETION && seen.is_complete() {
+        note_since(&mut record.bake_since, true, seen);
     }
+    note_since(&mut record.clear_since, is_transient && !assessment.is_against, seen);
+    note_since(&mut record.stuck_since, is_stuck, seen);
     if let Some(stable) = stable.filter(|stable| stable.replicas > 0) {
         record.stable_broken = is_worse(assessment, stable.replicas);
     }
@@ -101,6 +107,15 @@ pub(super) fn track(memory: &mut GateStatus, seen: &Seen<'_>, assessment: &Asses
     if short > known {
         record.worst_ready = i32::try_from(ready).ok();
         record.worst_of = i32::try_from(wanted).ok();
+    }
+}
+
+/// Since when something holds: None while it does not.
+fn note_since(since: &mut Option<Time>, holds: bool, seen: &Seen<'_>) {
+    match (holds, &since) {
+        (true, None) => *since = Some(Time(seen.now)),
+        (false, Some(_)) => *since = None,
+        _ => {}
     }
 }
 
@@ -205,6 +220,7 @@ fn begin(version: &Version, now: &Time) -> RolloutRecord {
         clear_since: None,
         retried: None,
         stable_broken: false,
+        stuck_since: None,
         swaps: 0,
         worst_ready: None,
         worst_of: None,

@@ -13,6 +13,7 @@ pub mod facts;
 pub mod gate;
 mod memory;
 pub mod pod;
+mod reasons;
 pub mod restore;
 mod situation;
 pub mod sizes;

@@ -1,10 +1,12 @@
 //! A pod, reduced to what evidence reads. A watch parses straight into it.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer};
 
 /// Longest message that is kept of a pod, in characters.
 const MAX_MESSAGE: usize = 256;
+/// A pod that was ready for so long has not flapped before.
+const FORGOTTEN: SignedDuration = SignedDuration::from_mins(10);
 
 /// A pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,9 +47,10 @@ pub struct PodView {
     pub gates_waiting: Vec<Box<str>>,
     /// Init containers and sidecars first, then the others.
     pub containers: Vec<ContainerView>,
-    /// Whether it was ever seen ready. Not in the pod: kept from look to look by [`Self::following`].
+    /// Whether it was ever ready, as far as was seen ([`Self::following`]), or can be told from its times.
     pub was_ready: bool,
-    /// How often it was seen to lose its readiness without a restart. Kept as above.
+    /// How often it was seen to lose its readiness without a restart, after less than 10 minutes each. Not in the pod:
+    /// kept from look to look.
     pub ready_losses: u32,
 }
 
@@ -180,9 +183,25 @@ impl PodView {
             let lost = before.ready && !self.ready && !self.deleting && before.restarts() == self.restarts();
             let stopped = self.containers.iter().any(|container| !container.init && container.running_since.is_none());
             self.was_ready |= before.was_ready;
-            self.ready_losses = before.ready_losses.saturating_add(u32::from(lost && !stopped));
+            // What it lost long ago, and then had for long, is another story.
+            let lasted = self.ready_since.zip(before.ready_since).map(|(lost, got)| lost.duration_since(got));
+            let is_fresh = !lost || lasted.is_none_or(|lasted| lasted < FORGOTTEN);
+            let known = if is_fresh { before.ready_losses } else { 0 };
+            self.ready_losses = known.saturating_add(u32::from(lost && !stopped));
         }
         self
+    }
+
+    /// Whether a pod that is not ready must have been so before: the kubelet says that it is not before it starts the
+    /// first container, and says it anew only after the pod was ready. Times are whole seconds.
+    fn must_have_been_ready(&self) -> bool {
+        let began = |container: &ContainerView| {
+            let ended = container.last.as_ref().or(container.terminated.as_ref());
+            ended.and_then(|ended| ended.started).or(container.running_since)
+        };
+        let mut regular = self.containers.iter().filter(|container| !container.init);
+        let turned = self.ready_since.filter(|_| !self.ready);
+        turned.is_some_and(|turned| regular.any(|container| began(container).is_some_and(|began| began < turned)))
     }
 
     /// Whether it says nothing that the other one does not say: its bookkeeping version apart, it is equal.
@@ -424,7 +443,7 @@ mod raw {
             let ready = holds("Ready");
             let unready_gates = spec.readiness_gates.into_iter().map(|gate| gate.condition_type);
             let unschedulable = condition("PodScheduled").filter(|condition| &*condition.status == "False");
-            Self {
+            let mut pod = Self {
                 namespace: metadata.namespace,
                 resource_version: metadata.resource_version,
                 name: metadata.name,
@@ -448,7 +467,9 @@ mod raw {
                 containers: (status.init_container_statuses.into_iter().map(|container| container.view(true)))
                     .chain(status.container_statuses.into_iter().map(|container| container.view(false)))
                     .collect(),
-            }
+            };
+            pod.was_ready |= pod.must_have_been_ready();
+            pod
         }
     }
 }

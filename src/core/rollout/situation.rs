@@ -8,7 +8,7 @@ use super::evidence::{Measure, Patience};
 use super::facts::{Deployed, Paused, Revision};
 use super::pod::PodView;
 use super::restore;
-use super::table::{AFTER_COMPLETION, REVERTING, Wants, wants};
+use super::table::{AFTER_COMPLETION, REVERTING, TRANSIENT, Wants, wants};
 use crate::api::gate::{Blame, GateState, GateStatus, Proven, Rejected, RolloutRecord, Version};
 use crate::api::rollout::{Approval, OnFailure, Rollout, Step, WhenBudgetSpent};
 use crate::api::workload_health::{Action as Asked, Request};
@@ -63,6 +63,8 @@ pub struct Seen<'a> {
     pub memory: &'a GateStatus,
     /// What a person asks for.
     pub request: Option<&'a Request>,
+    /// What the API server said when it refused the stable template.
+    pub refused_revert: Option<&'a str>,
 }
 
 impl<'a> Seen<'a> {
@@ -116,13 +118,7 @@ impl<'a> Situation<'a> {
     pub(super) fn new(seen: &'a Seen<'a>, memory: &'a GateStatus, assessment: Assessment) -> Self {
         let restore = match (memory.state, &memory.stable) {
             (GateState::Restoring | GateState::Restored, Some(stable)) => {
-                match restore::next(seen.deployment, seen.revisions, &stable.replica_set_uid) {
-                    // Pods say that it is not: the ReplicaSet's status follows in a moment.
-                    restore::Step::Saturated if assessment.candidate_ready < seen.deployment.replicas => {
-                        restore::Step::Wait
-                    }
-                    step => step,
-                }
+                way_back(seen, &stable.replica_set_uid, &assessment)
             }
             _ => restore::Step::NotYet,
         };
@@ -149,7 +145,8 @@ impl<'a> Situation<'a> {
 
     pub(super) fn is_unpaused_by_other(&self) -> bool {
         let was_seen = self.memory.paused_by_us.as_ref().is_some_and(|pause| pause.seen);
-        self.wants() == Wants::Pause && self.seen.deployment.paused == Paused::No && was_seen
+        let is_to_be_paused = self.wants() == Wants::Pause || self.wants() == Wants::Revert && !self.is_app_stable();
+        is_to_be_paused && self.seen.deployment.paused == Paused::No && was_seen
     }
 
     pub(super) fn is_paused_by_other(&self) -> bool {
@@ -312,9 +309,26 @@ impl<'a> Situation<'a> {
         self.step().is_some_and(|(_, step)| step.approval == Approval::Manual)
     }
 
-    /// Pods of the stable version fail, and nothing else can be moved.
+    /// Pods of the stable version have failed for as long as a start may take, and nothing else can be moved.
     pub(super) fn is_stuck_on_broken(&self) -> bool {
-        self.restore == restore::Step::NotYet && self.assessment.stable_failed > 0
+        self.stuck_ends().is_some_and(|end| self.seen.now >= end)
+    }
+
+    /// When a way back that is stuck has been so for too long.
+    pub(super) fn stuck_ends(&self) -> Option<Timestamp> {
+        let since = self.record()?.stuck_since.as_ref()?.0;
+        let patience = Patience::of(self.seen.rollout()?, &self.seen.deployment.start);
+        since.checked_add(patience.start).ok()
+    }
+
+    /// The stable version's pods do not fail any more, so that the way back can go on.
+    pub(super) fn is_freed(&self) -> bool {
+        self.assessment.stable_failed == 0 && self.stable_revision().is_some()
+    }
+
+    /// The template has no revision yet, though a step paused its rollout: somebody changed fields of the policy in it.
+    pub(super) fn is_step_without_pods(&self) -> bool {
+        self.seen.deployment.paused != Paused::No && self.seen.current().is_none()
     }
 
     pub(super) fn is_blocked(&self) -> bool {
@@ -336,6 +350,15 @@ impl<'a> Situation<'a> {
     }
 }
 
+/// The next step of handing back.
+pub(super) fn way_back(seen: &Seen<'_>, stable: &str, assessment: &Assessment) -> restore::Step {
+    match restore::next(seen.deployment, seen.revisions, stable) {
+        // Pods say that it is not: the ReplicaSet's status follows in a moment.
+        restore::Step::Saturated if assessment.candidate_ready < seen.deployment.replicas => restore::Step::Wait,
+        step => step,
+    }
+}
+
 /// What speaks for and against the version that the memory speaks of.
 pub(super) fn assessment(seen: &Seen<'_>, memory: &GateStatus) -> Assessment {
     let (Some(rollout), Some(record)) = (seen.rollout(), memory.rollout.as_ref()) else { return Assessment::default() };
@@ -348,15 +371,22 @@ pub(super) fn assessment(seen: &Seen<'_>, memory: &GateStatus) -> Assessment {
         stable,
         measure: Measure {
             now: seen.now,
-            since: record.started.0,
+            // What came before a person asked to try again is forgiven.
+            since: record.retried.as_ref().map_or(record.started.0, |retried| retried.0.max(record.started.0)),
             patience: Patience::of(rollout, start),
             start,
             is_complete: record.complete,
         },
         tolerate: &rollout.tolerate,
         retried: record.retried.as_ref().map(|time| time.0),
+        held_since: memory.since.as_ref().filter(|_| is_transient(memory)).map(|since| since.0),
         before: &memory.evidence,
     })
+}
+
+/// Whether it is held for something that may pass.
+pub(super) fn is_transient(memory: &GateStatus) -> bool {
+    memory.state == GateState::Held && TRANSIENT.contains(&memory.reason.as_str())
 }
 
 /// The proven revision, while its ReplicaSet exists.
@@ -365,11 +395,13 @@ pub(super) fn stable_revision<'a>(seen: &Seen<'a>, memory: &GateStatus) -> Optio
     seen.revisions.iter().find(|revision| *revision.uid == *stable.replica_set_uid)
 }
 
-/// Whether two templates are the same version: a policy edit changes the template, not the application. Where the
-/// application is the stable one, only the template can tell.
+/// Whether two templates are the same version: a policy edit changes the template, but neither the application nor what
+/// the workload declares of its own probes. Where the application is the stable one, only the template can tell.
 pub(super) fn is_same(one: &Version, other: &Version, stable: Option<&Proven>) -> bool {
     let is_stable_app = stable.is_some_and(|stable| stable.version.app_hash == other.app_hash);
-    one.template_hash == other.template_hash || one.app_hash == other.app_hash && !is_stable_app
+    let [own, others] = [one, other].map(|version| version.declared_hash.as_str());
+    let is_declared_alike = own == others || own.is_empty() || others.is_empty();
+    one.template_hash == other.template_hash || one.app_hash == other.app_hash && is_declared_alike && !is_stable_app
 }
 
 pub(super) fn find_rejected<'a>(memory: &'a GateStatus, version: &Version) -> Option<&'a Rejected> {

@@ -1,52 +1,14 @@
 //! The gate's transitions, as data. The gate carries them out, tests enumerate them, and
 //! `docs/reference/rollout-gate.md` is made from them.
 
+pub use super::reasons::{
+    AFTER_COMPLETION, AT_STEP, REVERTED, REVERTING, TRANSIENT, WITHOUT_EVIDENCE, goes_on_by_itself, is_held, wants,
+};
+use super::reasons::{BY_REQUEST, CLOSED, STABLE_FAILS};
 pub use super::transition::{Effect, Guard, Reasons, Row, Wants};
 use crate::api::gate::GateState::{
     self, AwaitingApproval, Baking, Held, NotGated, Restored, Restoring, Reverted, Rolling, Stable,
 };
-
-/// What a state wants.
-pub fn wants(state: GateState, reason: &str) -> Wants {
-    match state {
-        Baking if reason == AFTER_COMPLETION => Wants::Flow,
-        Baking | AwaitingApproval | Held | Restoring | Restored => Wants::Pause,
-        Reverted if reason == REVERTING => Wants::Any,
-        Stable | Rolling | NotGated | Reverted => Wants::Flow,
-    }
-}
-
-/// Whether a version is stopped in this state, as people count it: held, or its capacity taken back.
-pub fn is_held(state: GateState) -> bool {
-    matches!(state, Held | Restoring | Restored)
-}
-
-/// Reason of the bake after completion.
-pub const AFTER_COMPLETION: &str = "AfterCompletion";
-/// Reason of a bake at a step.
-pub const AT_STEP: &str = "Step";
-/// Reason while the stable template is not in place yet.
-pub const REVERTING: &str = "Reverting";
-/// Reason once it is.
-pub const REVERTED: &str = "Reverted";
-/// Reasons of holds that end by themselves.
-pub const TRANSIENT: &[&str] = &["Environment", "Undecided"];
-/// Reasons of holds in which evidence is not looked at any more.
-const CLOSED: &[&str] = &[
-    BY_REQUEST,
-    "RejectedVersion",
-    "BudgetSpent",
-    "Regressed",
-    "AlreadyTakenBack",
-    "NoStableRevision",
-    "StableBroken",
-    "RestoreBlocked",
-    "NothingToRevert",
-];
-/// Reasons of holds that pods did not cause.
-pub const WITHOUT_EVIDENCE: &[&str] = &[BY_REQUEST, "RejectedVersion", "BudgetSpent"];
-/// Reason of a person's hold.
-const BY_REQUEST: &str = "ByRequest";
 
 const ALL: &[GateState] = &[Stable, Rolling, Baking, AwaitingApproval, Held, Restoring, Restored, Reverted, NotGated];
 const UNDER_WAY: &[GateState] = &[Rolling, Baking, AwaitingApproval];
@@ -101,7 +63,7 @@ pub const TABLE: &[Row] = &[
         "Rollouts are not gated: pods that the selector matches belong to something else, so they cannot be counted.",
     ),
     row(
-        PAUSED,
+        &[Baking, AwaitingApproval, Held, Restoring, Restored, Reverted],
         Guard::UnpausedByOther,
         NotGated,
         "Overridden",
@@ -240,6 +202,28 @@ pub const TABLE: &[Row] = &[
         "Retried",
         Effect::Retry,
         "Somebody asked to try this version again.",
+    ),
+    only(
+        &[BY_REQUEST],
+        row(
+            &[Held],
+            Guard::AskedResumeOfRejected,
+            Held,
+            "RejectedVersion",
+            Effect::Begin,
+            "This version was rejected before ({rejected}); it is held at once.",
+        ),
+    ),
+    only(
+        &[BY_REQUEST],
+        row(
+            &[Held],
+            Guard::AskedResumeWhileFrozen,
+            Held,
+            "BudgetSpent",
+            Effect::Begin,
+            "The error budget is spent; new rollouts are held.",
+        ),
     ),
     only(
         &[BY_REQUEST],
@@ -418,6 +402,17 @@ pub const TABLE: &[Row] = &[
         ),
     ),
     // Steps.
+    only(
+        &["Step", "Approval"],
+        row(
+            &[Baking, AwaitingApproval],
+            Guard::StepWithoutPods,
+            Rolling,
+            "TemplateEdited",
+            Effect::None,
+            "Fields of the policy changed in the template: the step begins anew with its pods.",
+        ),
+    ),
     row(
         &[Rolling],
         Guard::StepReached,
@@ -500,9 +495,20 @@ pub const TABLE: &[Row] = &[
         &[Restoring],
         Guard::StuckOnBroken,
         Held,
-        "StableBroken",
+        STABLE_FAILS,
         Effect::None,
-        "Held: pods of the stable version fail too, so no more capacity is handed back.",
+        "Held: pods of the stable version fail too, so no more capacity is handed back until they do not.",
+    ),
+    only(
+        &[STABLE_FAILS],
+        row(
+            &[Held],
+            Guard::Freed,
+            Restoring,
+            "Restoring",
+            Effect::None,
+            "Pods of the stable version do not fail any more: handing back goes on.",
+        ),
     ),
     row(
         &[Restoring],
@@ -519,6 +525,28 @@ pub const TABLE: &[Row] = &[
         "CandidateBack",
         Effect::None,
         "Pods of the rejected version are back after a scale from zero; the capacity is handed back again.",
+    ),
+    only(
+        &[REVERTING],
+        row(
+            &[Reverted],
+            Guard::StableGone,
+            Held,
+            "NoStableRevision",
+            Effect::None,
+            "Held: the stable ReplicaSet is gone, so its template cannot be written back.",
+        ),
+    ),
+    only(
+        &[REVERTING],
+        row(
+            &[Reverted],
+            Guard::RevertRefused,
+            Held,
+            "RevertRefused",
+            Effect::None,
+            "Held: the stable template was refused: {refused}",
+        ),
     ),
     only(
         &[REVERTING],

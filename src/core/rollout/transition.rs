@@ -43,6 +43,10 @@ pub enum Guard {
     AskedApprove,
     /// Retry was asked for.
     AskedRetry,
+    /// Resume was asked for; meanwhile the template became a version that was rejected before.
+    AskedResumeOfRejected,
+    /// Resume was asked for; meanwhile the template became another version, and the error budget is spent (`Freeze`).
+    AskedResumeWhileFrozen,
     /// Resume was asked for, and nothing else than a person's Hold stops the rollout.
     AskedResumeOwnHold,
     /// Resume was asked for.
@@ -97,8 +101,14 @@ pub enum Guard {
     Saturated,
     /// The stable revision is gone.
     StableGone,
-    /// The stable version's own pods fail, and nothing else can be moved.
+    /// The stable version's own pods have failed for as long as a start may take, and nothing else can be moved.
     StuckOnBroken,
+    /// The stable version's pods do not fail any more.
+    Freed,
+    /// A policy edit reached the template while a step paused the rollout: no pods of it exist.
+    StepWithoutPods,
+    /// The API server refuses the stable template.
+    RevertRefused,
     /// No write brings the stable version forward.
     Blocked,
     /// Pods of the rejected version are back: the Deployment was scaled from zero.
@@ -149,8 +159,8 @@ pub enum Wants {
     Pause,
     /// Not paused by us.
     Flow,
-    /// Either.
-    Any,
+    /// Paused, until the stable template is written back: the same write ends the pause.
+    Revert,
 }
 
 /// Reasons that a row starts from.

@@ -1,6 +1,7 @@
 //! The gate's sentences.
 
 use super::gate::{GateEvent, off_words};
+use super::pod::printable;
 use super::situation::{Gating, Off, Situation, pods_of};
 use crate::api::gate::{GateState, GateStatus};
 
@@ -66,12 +67,19 @@ pub(super) fn fill(sentence: &str, situation: &Situation<'_>, memory: &GateStatu
     put("{rejected}", &|| situation.rejected().map(|rejected| rejected.reason.clone()).unwrap_or_default());
     put("{evidence}", &|| evidence(memory));
     put("{rule}", &|| memory.blame.as_ref().map(|blame| blame.rule.clone()).unwrap_or_default());
+    put("{refused}", &|| seen.refused_revert.map(sentence_of).unwrap_or_default());
     put("{steps}", &|| situation.steps().len().to_string());
     put("{step}", &|| number().to_string());
     put("{pods}", &|| seen.current().map_or(0, |current| current.replicas).to_string());
     put("{asked}", &|| step().map_or(0, |step| pods_of(step, seen.deployment.replicas)).to_string());
     put("{after}", &|| seen.rollout().map_or(0, |rollout| rollout.bake_after_seconds).to_string());
     text.chars().take(1024).collect()
+}
+
+/// Words of somebody else, as the end of a sentence.
+fn sentence_of(said: &str) -> String {
+    let said = printable(said);
+    if said.ends_with('.') { said } else { format!("{said}.") }
 }
 
 /// The worst evidence, in a few words.

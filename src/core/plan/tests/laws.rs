@@ -10,7 +10,7 @@ use super::support::{
 };
 use crate::api::WhenAlreadySet;
 use crate::api::workload_health::HeldField;
-use crate::core::plan::{Field, Input, Surroundings, plan};
+use crate::core::plan::{Field, Input, Surroundings, declared_hash, plan};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, max_global_rejects: 100_000, ..ProptestConfig::default() })]
@@ -53,6 +53,40 @@ proptest! {
             prop_assert!(again.is_empty(), "{}", again.patch());
         }
         prop_assert_eq!(live, original);
+    }
+
+    /// Also while a write is on its way, landed or not, and whatever the policy was before.
+    #[test]
+    fn no_policy_changes_what_a_workload_declares(
+        first in generate::policy(),
+        second in generate::policy(),
+        written in generate::deployment(),
+    ) {
+        let mut live = server_defaults(&written);
+        let declared = declared_hash(&live, &[]);
+        let mut held: Vec<HeldField> = vec![];
+        for policy in [Some(&first), Some(&second), None] {
+            let plan = plan_for(policy, &live, &held);
+            let on_its_way = plan.held_while_writing();
+            prop_assert_eq!(&declared_hash(&live, &on_its_way), &declared, "before the write");
+            live = server_defaults(&plan.apply_to(&live).unwrap());
+            prop_assert_eq!(&declared_hash(&live, &on_its_way), &declared, "after the write");
+            held = plan.held.clone();
+            prop_assert_eq!(&declared_hash(&live, &held), &declared);
+        }
+    }
+
+    #[test]
+    fn what_a_user_changes_of_a_probe_is_declared(policy in generate::policy(), deployment in generate::deployment(), seed in any::<prop::sample::Index>()) {
+        let mut live = server_defaults(&deployment);
+        let plan = plan_for(Some(&policy), &live, &[]);
+        let before = declared_hash(&live, &[]);
+        live = server_defaults(&plan.apply_to(&live).unwrap());
+        let containers = live["spec"]["template"]["spec"]["containers"].as_array().map_or(0, Vec::len);
+        prop_assume!(containers > 0);
+        let own = json!({"tcpSocket": {"port": 4711}, "periodSeconds": 17});
+        live["spec"]["template"]["spec"]["containers"][seed.index(containers)]["readinessProbe"] = own;
+        prop_assert_ne!(declared_hash(&server_defaults(&live), &plan.held), before);
     }
 
     #[test]

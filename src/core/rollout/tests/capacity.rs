@@ -9,7 +9,7 @@ use crate::core::rollout::sizes::{Size, Wanted, are_settled, while_paused};
 use crate::core::rollout::{Deployed, Paused, Revision};
 
 fn deployed(replicas: u32, max_surge: u32, max_unavailable: u32) -> Deployed {
-    let version = Version { template_hash: "new".into(), app_hash: "new".into() };
+    let version = Version { template_hash: "new".into(), app_hash: "new".into(), ..Version::default() };
     Deployed { replicas, max_surge, max_unavailable, paused: Paused::ByUs, version, ..Deployed::default() }
 }
 
@@ -19,7 +19,7 @@ fn revisions(replicas: u32, surge: u32, stable: (u32, u32), candidate: (u32, u32
         uid: name.into(),
         name: name.into(),
         created: Some(Timestamp::from_second(age).unwrap()),
-        version: Version { template_hash: name.into(), app_hash: name.into() },
+        version: Version { template_hash: name.into(), app_hash: name.into(), ..Version::default() },
         replicas: size,
         pods: size,
         ready,

@@ -119,6 +119,36 @@ fn a_kill_after_ready_is_told_from_one_before() {
 }
 
 #[test]
+fn a_restart_says_nothing_once_its_pod_has_been_ready_for_a_minute() {
+    let again = json!({"running": {"startedAt": "2026-01-01T00:00:10Z"}});
+    let mut raw = pod(app(again, ended("Error", 1, 5), 1), true);
+    raw["status"]["conditions"][1]["lastTransitionTime"] = json!("2026-01-01T00:00:20Z");
+    assert_eq!(class(&raw, 79), Some(RestartedAfterReady));
+    assert_eq!(class(&raw, 80), None);
+    raw["status"]["conditions"][1]["status"] = json!("False");
+    assert_eq!(class(&raw, 80), Some(RestartedAfterReady), "it is not ready again");
+}
+
+#[test]
+fn that_a_pod_had_been_ready_can_be_told_from_its_times() {
+    let turned = |seconds: i64, container: Value| {
+        let mut raw = pod(container, false);
+        let begun: Timestamp = START.parse().unwrap();
+        raw["status"]["conditions"][1]["lastTransitionTime"] =
+            json!((begun + SignedDuration::from_secs(seconds)).to_string());
+        serde_json::from_value::<PodView>(raw).unwrap().was_ready
+    };
+    // It says that it is not ready before its first container starts, and then only after it was ready.
+    assert!(!turned(0, app(running(), json!({}), 0)));
+    assert!(turned(1, app(running(), json!({}), 0)));
+    assert!(!turned(0, app(waiting("CrashLoopBackOff", ""), ended("Error", 1, 5), 1)));
+    assert!(turned(5, app(waiting("CrashLoopBackOff", ""), ended("Error", 1, 5), 1)));
+    assert!(!turned(0, app(ended("Error", 1, 5), json!({}), 0)));
+    assert!(turned(5, app(ended("Error", 1, 5), json!({}), 0)));
+    assert!(!turned(5, app(waiting("ContainerCreating", ""), json!({}), 0)));
+}
+
+#[test]
 fn a_first_failed_pull_gets_patience() {
     let raw = pod(app(waiting("ErrImagePull", "i/o timeout"), json!({}), 0), false);
     assert_eq!(class(&raw, 299), None);
@@ -194,6 +224,23 @@ fn readiness_that_comes_and_goes_is_flapping() {
     assert_eq!(judge(&twice, 10).unwrap().class, ReadyFlapping);
     let back = view(true).following(Some(&twice));
     assert_eq!(judge(&back, 10).unwrap().class, ReadyFlapping);
+    assert_eq!(judge(&back, 60), None, "ready for a minute");
+}
+
+#[test]
+fn a_loss_of_readiness_is_forgotten_when_the_pod_was_ready_for_long_after_it() {
+    let at = |seconds: i64, ready: bool| {
+        let mut raw = pod(app(running(), json!({}), 0), ready);
+        let begun: Timestamp = START.parse().unwrap();
+        raw["status"]["conditions"][1]["lastTransitionTime"] =
+            json!((begun + SignedDuration::from_secs(seconds)).to_string());
+        serde_json::from_value::<PodView>(raw).unwrap()
+    };
+    let losses = |lasted: i64| {
+        let once = at(5, false).following(Some(&at(1, true).following(None)));
+        at(10 + lasted, false).following(Some(&at(10, true).following(Some(&once)))).ready_losses
+    };
+    assert_eq!((losses(599), losses(600)), (2, 1));
 }
 
 #[test]

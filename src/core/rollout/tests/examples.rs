@@ -51,7 +51,7 @@ enum Fact {
     Pods(&'static str, u32, u32),
     /// A version has no ReplicaSet any more.
     Gone(&'static str),
-    /// Its pods are ready again after a restart.
+    /// Its pods are ready again since a moment, after a restart.
     Restarted(&'static str),
     /// A pod of it cannot pull its image, though it did once.
     CannotPull(&'static str),
@@ -65,6 +65,10 @@ enum Fact {
     LongAgo,
     /// As many swaps as are tried were tried.
     OutOfSwaps,
+    /// The way back has been stuck for long.
+    StuckForLong,
+    /// The API server refuses the stable template.
+    Refused,
 }
 use Fact::*;
 
@@ -96,6 +100,8 @@ const EXAMPLES: &[Example] = &[
     (Rolling, "Rolling", Guard::AskedHold, &[Fact::Asked(Asked::Hold)]),
     (AwaitingApproval, "Approval", Guard::AskedApprove, &[Steps(&[1]), Fact::Asked(Asked::Approve)]),
     (Held, "Failing", Guard::AskedRetry, &[Fact::Asked(Asked::Retry)]),
+    (Held, "ByRequest", Guard::AskedResumeOfRejected, &[Template("v3"), WasRejected, Fact::Asked(Asked::Resume)]),
+    (Held, "ByRequest", Guard::AskedResumeWhileFrozen, &[Template("v3"), Frozen, Fact::Asked(Asked::Resume)]),
     (Held, "ByRequest", Guard::AskedResumeOwnHold, &[Fact::Asked(Asked::Resume)]),
     (Held, "Failing", Guard::AskedResume, &[Fact::Asked(Asked::Resume)]),
     (Baking, "Step", Guard::AskedSkip, &[Steps(&[1]), Fact::Asked(Asked::Skip)]),
@@ -128,7 +134,11 @@ const EXAMPLES: &[Example] = &[
     (Restoring, "Restoring", Guard::Saturated, &[Pods("v1", 0, 0), Pods("v2", 3, 3)]),
     (Restoring, "Restoring", Guard::StableGone, &[Pods("v2", 3, 2), Gone("v1")]),
     (Restoring, "Restoring", Guard::CapacityBack, &[Pods("v2", 0, 0)]),
-    (Restoring, "Restoring", Guard::StuckOnBroken, &[Pods("v1", 3, 2)]),
+    (Restoring, "Restoring", Guard::StuckOnBroken, &[Pods("v1", 3, 2), StuckForLong]),
+    (Held, "StableFails", Guard::Freed, &[]),
+    (Baking, "Step", Guard::StepWithoutPods, &[Steps(&[1]), Gone("v2")]),
+    (Reverted, REVERTING, Guard::StableGone, &[Gone("v1")]),
+    (Reverted, REVERTING, Guard::RevertRefused, &[Refused]),
     (Restoring, "Restoring", Guard::Blocked, &[Replicas(4), Pods("v1", 2, 2), Pods("v2", 3, 2), OutOfSwaps]),
     (Restored, "Restored", Guard::CandidateBack, &[]),
     (Reverted, REVERTING, Guard::TemplateReverted, &[Template("v1")]),
@@ -150,6 +160,7 @@ struct Scene {
     stage: Stage,
     foreign: bool,
     spent: bool,
+    refused: bool,
     request: Option<Request>,
 }
 
@@ -171,7 +182,7 @@ fn scene((state, reason, _, facts): &Example) -> Scene {
         let pause = PausedByUs { template_hash, reason: (*reason).into(), generation: 1, seen: true };
         stage.memory.paused_by_us = Some(pause);
     }
-    let mut scene = Scene { stage, foreign: false, spent: false, request: None };
+    let mut scene = Scene { stage, foreign: false, spent: false, refused: false, request: None };
     for fact in *facts {
         put(&mut scene, *fact, &since);
     }
@@ -187,6 +198,7 @@ fn record(since: &Time, complete: bool) -> RolloutRecord {
         bake_since: None,
         clear_since: None,
         retried: None,
+        stuck_since: None,
         stable_broken: false,
         swaps: 0,
         worst_ready: None,
@@ -229,6 +241,7 @@ fn put(scene: &mut Scene, fact: Fact, since: &Time) {
         Restarted(name) => {
             for pod in stage.pods.iter_mut().filter(|pod| &*pod.revision == name) {
                 pod.was_ready = true;
+                pod.containers[0].running_since = Some(stage.now);
                 pod.containers[0].restarts = 1;
                 pod.containers[0].last =
                     Some(serde_json::from_value(json!({"exitCode": 1, "reason": "Error"})).unwrap());
@@ -254,6 +267,8 @@ fn put(scene: &mut Scene, fact: Fact, since: &Time) {
             let record = stage.memory.rollout.as_mut().unwrap();
             (record.bake_since, record.clear_since) = (Some(since.clone()), Some(since.clone()));
         }
+        StuckForLong => stage.memory.rollout.as_mut().unwrap().stuck_since = Some(since.clone()),
+        Refused => scene.refused = true,
         OutOfSwaps => stage.memory.rollout.as_mut().unwrap().swaps = 5,
     }
     scene.stage.rollout = Some(policy);
@@ -268,6 +283,7 @@ fn each_example_takes_the_row_of_its_guard() {
             has_foreign_pods: scene.foreign,
             is_budget_spent: scene.spent,
             request: scene.request.as_ref(),
+            refused_revert: scene.refused.then_some("no"),
             ..scene.stage.seen()
         };
         let (taken, verdict) = decide_by_row(&seen);

@@ -142,8 +142,8 @@ impl Explorer<'_> {
             next.kept = Some(kept(&world.cluster));
         }
         let begins = |state| matches!(state, GateState::Restoring | GateState::Reverted);
-        let is_new = memory.state == GateState::Restoring && world.memory.state != GateState::Restored
-            || memory.state == GateState::Reverted;
+        let is_going_on = world.memory.state == GateState::Restored || world.memory.reason == "StableFails";
+        let is_new = memory.state == GateState::Restoring && !is_going_on || memory.state == GateState::Reverted;
         if is_new && !begins(world.memory.state) {
             next.restores[usize::from(seen.template)] += 1;
         }

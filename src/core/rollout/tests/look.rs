@@ -33,6 +33,7 @@ pub(super) struct Record {
     pub(super) bake: When,
     pub(super) clear: When,
     pub(super) retried: When,
+    pub(super) stuck: When,
     pub(super) stable_broken: bool,
     pub(super) swaps: u8,
 }
@@ -91,7 +92,7 @@ fn when(time: Option<&Time>) -> When {
 }
 
 fn version(number: Number) -> Version {
-    Version { template_hash: format!("t{number}"), app_hash: format!("a{number}") }
+    Version { template_hash: format!("t{number}"), app_hash: format!("a{number}"), ..Version::default() }
 }
 
 fn number(version: &Version) -> Number {
@@ -157,6 +158,7 @@ impl Memory {
                 bake_since: time(record.bake),
                 clear_since: time(record.clear),
                 retried: time(record.retried),
+                stuck_since: time(record.stuck),
                 stable_broken: record.stable_broken,
                 swaps: record.swaps.into(),
                 worst_ready: None,
@@ -186,6 +188,7 @@ impl Memory {
                 bake: when(record.bake_since.as_ref()),
                 clear: when(record.clear_since.as_ref()),
                 retried: when(record.retried.as_ref()),
+                stuck: when(record.stuck_since.as_ref()),
                 stable_broken: record.stable_broken,
                 swaps: u8::try_from(record.swaps).unwrap(),
             }),
@@ -207,6 +210,7 @@ impl Memory {
             age(&mut record.bake);
             age(&mut record.clear);
             age(&mut record.retried);
+            age(&mut record.stuck);
         }
         self
     }
@@ -271,6 +275,7 @@ pub(super) fn look(
         is_budget_spent: false,
         memory: &status,
         request: request.as_ref(),
+        refused_revert: None,
     });
     let small = |generation: i64| u8::try_from(generation).unwrap();
     let write = match verdict.action {

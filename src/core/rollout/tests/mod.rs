@@ -7,5 +7,6 @@ mod examples;
 mod explore;
 mod look;
 mod model;
+mod recovery;
 mod rows;
 mod story;

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::api::gate::{GateState, GateStatus, Outcome, Version};
 use crate::api::rollout::{OnFailure, Patience, Rollout, Tolerate, WhenBudgetSpent};
+use crate::api::workload_health::Request;
 use crate::core::rollout::{Action, Deployed, Gating, Off, Paused, PodView, Revision, Seen, Verdict, decide};
 
 /// A Deployment with its pods, the policy, and what the gate remembers.
@@ -15,10 +16,11 @@ pub(super) struct Stage {
     pub(super) pods: Vec<PodView>,
     pub(super) memory: GateStatus,
     pub(super) rollout: Option<Rollout>,
+    pub(super) request: Option<Request>,
 }
 
 pub(super) fn version(name: &str) -> Version {
-    Version { template_hash: format!("t-{name}"), app_hash: format!("a-{name}") }
+    Version { template_hash: format!("t-{name}"), app_hash: format!("a-{name}"), declared_hash: String::new() }
 }
 
 fn policy(on_failure: OnFailure) -> Rollout {
@@ -50,6 +52,7 @@ impl Stage {
             pods: Vec::new(),
             memory: GateStatus::default(),
             rollout: Some(policy(on_failure)),
+            request: None,
         };
         stage.set("v1", 1, 3, 3);
         stage
@@ -89,12 +92,12 @@ impl Stage {
         }
     }
 
-    fn push(&mut self, name: &str) {
+    pub(super) fn push(&mut self, name: &str) {
         self.deployment.version = version(name);
         self.edited();
     }
 
-    fn edited(&mut self) {
+    pub(super) fn edited(&mut self) {
         self.deployment.generation += 1;
         self.deployment.observed_generation += 1;
     }
@@ -110,12 +113,13 @@ impl Stage {
             gating: self.rollout.as_ref().map_or(Gating::Off(Off::Suspended), Gating::On),
             is_budget_spent: false,
             memory: &self.memory,
-            request: None,
+            request: self.request.as_ref(),
+            refused_revert: None,
         }
     }
 
     /// Looks until nothing moves; pauses and resumes are carried out. The last verdict, and the last write of it all.
-    fn settle(&mut self) -> (Verdict, Action) {
+    pub(super) fn settle(&mut self) -> (Verdict, Action) {
         let mut last = Action::None;
         for _ in 0..20 {
             let verdict = decide(&self.seen());
@@ -136,7 +140,7 @@ impl Stage {
         panic!("does not settle: {:?}", self.memory);
     }
 
-    fn pass(&mut self, seconds: i64) {
+    pub(super) fn pass(&mut self, seconds: i64) {
         self.now += SignedDuration::from_secs(seconds);
     }
 }
