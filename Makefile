@@ -91,6 +91,11 @@ chart: ## Helm lint, and every rendered object against its schema
 report-check: ## The report's pictures in a headless browser: light, dark, narrow, on paper (KEEP=DIR keeps screenshots)
 	@e2e/report-check
 
+.PHONY: explore
+explore: ## The rollout gate's states, of more pods and with more actors than each test run has time for
+	@$(RIG)/setup --no-rig
+	GRACEKEEPER_EXPLORE=1 cargo test --locked --lib explore -- --nocapture --test-threads 1
+
 .PHONY: bench
 bench: ## Convergence, reaction, false alarms, requests, memory and instructions; fails on a false alarm
 	@$(RIG)/setup

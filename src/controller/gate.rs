@@ -132,7 +132,10 @@ impl CarryOut {
                 ]);
                 self.gate_patch(key, gathered, &patch).await
             }
-            Action::ScaleReplicaSet { uid, name, from, to, resource_version } => {
+            Action::ScaleReplicaSet { uid, name, from, to, resource_version, others } => {
+                for (other, size) in others {
+                    self.is_still(key, other, *size).await?;
+                }
                 let patch = json!([
                     {"op": "test", "path": "/metadata/uid", "value": uid},
                     {"op": "test", "path": "/metadata/resourceVersion", "value": resource_version},
@@ -165,6 +168,16 @@ impl CarryOut {
         let answer = self.caller.write("gate", request(patch_request(uri), to_bytes(patch)?)?).await?;
         self.take_in(key, gathered, &answer.object);
         Ok(())
+    }
+
+    /// Whether a ReplicaSet has the size that was seen; a conflict if not, and then the picture has the new one.
+    async fn is_still(&self, key: &Key, name: &str, size: u32) -> Result<(), CallError> {
+        let set = self.caller.read(request(Request::get(replica_set_path(key, name)), Vec::new())?).await?.object;
+        if Revision::read(&set).replicas == size {
+            return Ok(());
+        }
+        self.take_in_replica_set(&set);
+        Err(CallError::Conflict(format!("the ReplicaSet {name} was scaled meanwhile")))
     }
 
     fn take_in_replica_set(&self, object: &Value) {

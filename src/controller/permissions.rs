@@ -39,7 +39,12 @@ pub const RIGHTS: &[Right] = &[
     right("apps", "deployments", "list", "read the Deployments"),
     right("apps", "deployments", "watch", "follow the Deployments"),
     right("apps", "deployments", "patch", "write probes, hooks, grace periods, deadlines and the marker"),
-    right("apps", "replicasets", "get", "read the stable template before it is written back (onFailure: Revert)"),
+    right(
+        "apps",
+        "replicasets",
+        "get",
+        "read the stable template before it is written back, and the other sizes before one is changed",
+    ),
     right("apps", "replicasets", "list", "tell revisions apart"),
     right("apps", "replicasets", "watch", "follow the revisions"),
     right("apps", "replicasets", "patch", "hand capacity back to the stable revision (its replicas only)"),

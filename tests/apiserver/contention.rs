@@ -174,7 +174,7 @@ async fn a_rival_is_named_after_three_reversals_and_left_alone() {
 }
 
 /// An admission policy with its binding to this namespace, gone when dropped.
-struct Admission<'a> {
+pub(crate) struct Admission<'a> {
     ns: &'a TestNamespace,
     kind: &'static str,
 }
@@ -189,7 +189,7 @@ impl<'a> Admission<'a> {
         Self::install(ns, "MutatingAdmissionPolicy", spec, json!({}))
     }
 
-    fn validating(ns: &'a TestNamespace, expression: &str, message: &str) -> Self {
+    pub(crate) fn validating(ns: &'a TestNamespace, expression: &str, message: &str) -> Self {
         let spec = json!({"validations": [{"expression": expression, "message": message}]});
         Self::install(ns, "ValidatingAdmissionPolicy", spec, json!({"validationActions": ["Deny"]}))
     }

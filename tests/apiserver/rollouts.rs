@@ -7,6 +7,7 @@ mod kubectl;
 mod nodes;
 mod people;
 mod quick;
+mod recovery;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::assess::sooner;
-use super::facts::Paused;
+use super::facts::{Paused, Revision};
 use super::restore;
 use super::situation::{CLEAR, Gating, MAX_SWAPS, Off, Seen, Situation, assessment, is_transient, pods_of};
 use super::table::{AT_STEP, Guard, Reasons, Row, TABLE, WITHOUT_EVIDENCE, Wants, wants};
@@ -45,6 +45,10 @@ pub enum Action {
         to: u32,
         /// `metadata.resourceVersion` that was seen.
         resource_version: String,
+        /// Names and sizes of the other ReplicaSets that count. They are read anew before the write: the view of them may be
+        /// older than that of the Deployment, and a larger one makes the controller take from the wrong side. Empty where
+        /// there is no time for that.
+        others: Vec<(String, u32)>,
     },
     /// Write the stable ReplicaSet's application template, with today's policy fields, into `spec.template` and remove
     /// `spec.paused`, in one patch, if the Deployment still has this generation.
@@ -307,7 +311,9 @@ fn act(situation: &Situation<'_>, has_moved: bool, next: &mut GateStatus) -> Act
 
 fn scale(situation: &Situation<'_>, next: &mut GateStatus) -> Action {
     let stride = match &situation.restore {
-        restore::Step::Write(stride) | restore::Step::FinishSwap(stride) => stride,
+        restore::Step::Write(stride) => stride,
+        // A race against the Deployment controller: who loses it has lost nothing.
+        restore::Step::FinishSwap(stride) => return resize_at_once(situation, stride),
         restore::Step::BeginSwap(stride) => {
             if let Some(record) = next.rollout.as_mut() {
                 record.swaps = record.swaps.saturating_add(1).min(MAX_SWAPS);
@@ -319,14 +325,28 @@ fn scale(situation: &Situation<'_>, next: &mut GateStatus) -> Action {
     resize(situation, stride)
 }
 
+fn resize_at_once(situation: &Situation<'_>, stride: &restore::Stride) -> Action {
+    match resize(situation, stride) {
+        Action::ScaleReplicaSet { uid, name, from, to, resource_version, .. } => {
+            Action::ScaleReplicaSet { uid, name, from, to, resource_version, others: Vec::new() }
+        }
+        other => other,
+    }
+}
+
 fn resize(situation: &Situation<'_>, stride: &restore::Stride) -> Action {
-    let Some(revision) = situation.seen.revisions.get(stride.index) else { return Action::None };
+    let seen = situation.seen;
+    let Some(revision) = seen.revisions.get(stride.index) else { return Action::None };
+    let current = seen.current().map(|current| &current.uid);
+    let counts = |other: &&Revision| other.replicas > 0 || Some(&other.uid) == current;
+    let others = seen.revisions.iter().filter(|other| other.uid != revision.uid).filter(counts);
     Action::ScaleReplicaSet {
         uid: revision.uid.to_string(),
         name: revision.name.to_string(),
         from: revision.replicas,
         to: stride.to,
         resource_version: revision.resource_version.to_string(),
+        others: others.map(|other| (other.name.to_string(), other.replicas)).collect(),
     }
 }
 

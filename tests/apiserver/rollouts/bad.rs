@@ -125,7 +125,7 @@ async fn break_all(rig: &Rig) {
 }
 
 /// These pods crash after they were ready, and stay so.
-async fn break_pods(rig: &Rig, names: &[String]) {
+pub(super) async fn break_pods(rig: &Rig, names: &[String]) {
     let pods = rig.ns.pods();
     for name in names {
         // A fault that no simulated kubelet knows: it leaves the pod alone from now on.

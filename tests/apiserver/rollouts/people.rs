@@ -82,7 +82,7 @@ async fn who_writes_the_old_template_back_ends_a_hold() {
     rig.release(&manifest(3, 1, "")).await;
     rig.says("Stable", "Returned").await;
     rig.stable_has(3).await;
-    assert!(!rig.is_paused().await);
+    rig.ns.until("web", "it flows", |web| web["spec"].get("paused").is_none()).await;
 }
 
 #[tokio::test]

@@ -65,10 +65,23 @@ pub(super) struct Wish {
 /// One write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Write {
-    Pause { generation: u8 },
-    Resume { generation: u8 },
-    Scale { index: usize, from: Set, to: u8 },
-    Revert { generation: u8, stable: Number },
+    Pause {
+        generation: u8,
+    },
+    Resume {
+        generation: u8,
+    },
+    /// `others`: sizes that the view had, where it may be behind; they are read anew before the write.
+    Scale {
+        index: usize,
+        from: Set,
+        to: u8,
+        others: Option<[u8; VERSIONS]>,
+    },
+    Revert {
+        generation: u8,
+        stable: Number,
+    },
 }
 
 fn now() -> Timestamp {
@@ -282,10 +295,11 @@ pub(super) fn look(
         Action::None => None,
         Action::Pause { generation } => Some(Write::Pause { generation: small(generation) }),
         Action::Resume { generation } => Some(Write::Resume { generation: small(generation) }),
-        Action::ScaleReplicaSet { uid, to, .. } => Some(Write::Scale {
+        Action::ScaleReplicaSet { uid, to, others, .. } => Some(Write::Scale {
             index: indexes[&uid],
             from: cluster.sets[indexes[&uid]],
             to: u8::try_from(to).unwrap(),
+            others: (!others.is_empty()).then(|| cluster.sets.map(|set| set.size)),
         }),
         Action::RevertTemplate { generation, uid, .. } => {
             Some(Write::Revert { generation: small(generation), stable: u8::try_from(indexes[&uid]).unwrap() })

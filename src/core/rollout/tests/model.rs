@@ -18,6 +18,8 @@ pub(super) struct Setting {
     pub(super) history_limit: u8,
     /// Whether pods of the stable version fail too.
     pub(super) stable_fails: bool,
+    /// Whether the views of ReplicaSets and pods may be behind that of the Deployment.
+    pub(super) views_lag: bool,
 }
 
 /// A ReplicaSet and its pods.
