@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use gracekeeper::core::availability::{Bucket, Cause, Ledger};
+use gracekeeper::core::lease::WATCHED_ANNOTATION;
 use jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::runtime::watcher;
 use serde_json::{Value, json};
 
@@ -32,11 +33,23 @@ impl Measured {
         let ns = TestNamespace::new(topic).await;
         ns.create_deployment(object).await;
         ns.settled("web").await;
+        Self::proves(&ns).await;
         let operator = Operator::start(&ns).await;
         ns.policy("web", policy).await;
         let measured = Self { ns, operator };
         measured.says("MinimumAvailable").await;
         measured
+    }
+
+    /// Waits until the pods prove all that comes after: API times are whole seconds, so a ledger that began in the second
+    /// in which the pods became ready would have a moment that nobody can tell.
+    async fn proves(ns: &TestNamespace) {
+        eventually("the pods have been ready for two seconds", || async {
+            let long_ago = Timestamp::now().as_millisecond() - 2_000;
+            let pods = ns.pods().list(&ListParams::default()).await.unwrap();
+            pods.iter().all(|pod| ready_since(pod).is_some_and(|since| since <= long_ago)).then_some(())
+        })
+        .await;
     }
 
     async fn health(&self) -> Value {
@@ -104,6 +117,13 @@ fn web(replicas: i32) -> Value {
     deployment("web", replicas, vec![container()])
 }
 
+/// Since when a pod is ready, in milliseconds.
+fn ready_since(pod: &DynamicObject) -> Option<i64> {
+    let mut conditions = pod.data["status"]["conditions"].as_array()?.iter();
+    let ready = conditions.find(|one| one["type"] == "Ready" && one["status"] == "True")?;
+    Some(ready["lastTransitionTime"].as_str()?.parse::<Timestamp>().unwrap().as_millisecond())
+}
+
 fn is_close(measured: i64, truth: i64, what: &str) {
     assert!((measured - truth).abs() <= TOLERANCE, "{what}: {measured} ms measured, {truth} ms by hand");
 }
@@ -113,15 +133,18 @@ async fn an_outage_costs_what_the_audit_log_says() {
     let web = Measured::new("outage", web(4), promise("99.9")).await;
     let pods = web.pods().await;
     let before = web.status_writes().map(|writes| writes.len());
-    for pod in &pods[..2] {
+    // One after the other: two that come together are one step.
+    for (pod, left) in pods.iter().zip([3, 2]) {
         web.set_ready(pod, false).await;
+        web.ns.until("web", "one less", |web| web["status"]["availableReplicas"] == left).await;
     }
     let health = web.has_available(2).await;
     let open = &health["status"]["availability"]["episodes"][0];
     assert_eq!((&open["class"], &open["reason"], &open["end"]), (&json!("Fault"), &json!("NotReady"), &Value::Null));
     tokio::time::sleep(Duration::from_secs(20)).await; // the outage itself
-    for pod in &pods[..2] {
+    for (pod, there) in pods.iter().zip([3, 4]) {
         web.set_ready(pod, true).await;
+        web.ns.until("web", "one more", |web| web["status"]["availableReplicas"] == there).await;
     }
     let health = web.has_available(4).await;
     let sums = web.sums().await;
@@ -146,38 +169,55 @@ async fn an_outage_costs_what_the_audit_log_says() {
     assert_eq!(condition(&policy, "AvailabilityMeasured")["reason"], "Measuring");
 }
 
-/// Kills the operator, and starts another one after at least half a minute.
+/// Kills the operator, and starts another one after at least half a minute. Answers with when the first one was last
+/// known to watch.
 async fn half_a_minute_without(web: &mut Measured, meanwhile: impl AsyncFn(&Measured)) -> i64 {
+    // The Lease that was written before the operator watched says that nobody does.
+    let lease = || async { serde_json::to_value(web.ns.leases().get("gracekeeper").await.unwrap()).unwrap() };
+    eventually("the Lease says that somebody watches", || async {
+        let watched = lease().await["metadata"]["annotations"][WATCHED_ANNOTATION].as_str()?.to_owned();
+        let gaps: Vec<Vec<i64>> = serde_json::from_str(&watched).unwrap();
+        gaps.iter().all(|gap| gap.len() == 2).then_some(())
+    })
+    .await;
     web.operator.signal("KILL");
     web.operator.ended().await;
-    let killed = Timestamp::now().as_millisecond();
+    let renewed = lease().await["spec"]["renewTime"].as_str().unwrap().parse::<Timestamp>().unwrap().as_millisecond();
     tokio::time::sleep(Duration::from_secs(15)).await; // nobody watches
     meanwhile(web).await;
     tokio::time::sleep(Duration::from_secs(15)).await; // nobody watches
     let identity = Identity::install(&web.ns);
     web.operator = Operator::spawn(&web.ns, &identity, &[]);
     web.operator.ready().await;
-    killed
+    renewed
 }
 
 #[tokio::test]
 async fn what_nobody_watched_is_good_where_the_pods_prove_it() {
     let mut web = Measured::new("proven", web(2), promise("99.9")).await;
+    web.ns.compliant("web", "InSync").await;
     let before = web.ledger().await;
-    half_a_minute_without(&mut web, async |_| {}).await;
+    let watched = half_a_minute_without(&mut web, async |_| {}).await;
     eventually("the new operator has looked", || async {
         let metrics = web.operator.get("/metrics").await?;
         metrics.contains("gracekeeper_reconciles_total{reason=\"InSync\"}").then_some(())
     })
     .await;
-    assert_eq!(web.ledger().await, before, "nothing is written: the pods were ready all the time");
+    let pods = web.ns.pods().list(&ListParams::default()).await.unwrap();
+    let since: Vec<_> = pods.iter().map(ready_since).collect();
+    assert_eq!(
+        web.ledger().await,
+        before,
+        "nothing is written: the pods were ready all the time, since {since:?}; last watched {watched}"
+    );
 }
 
 #[tokio::test]
 async fn what_nobody_watched_is_unknown_where_nothing_proves_it() {
     let mut web = Measured::new("unproven", web(2), promise("99.9")).await;
     let pod = web.pods().await[0].clone();
-    let killed = half_a_minute_without(&mut web, async |web| {
+    let as_of = web.ledger().await.as_of();
+    let watched = half_a_minute_without(&mut web, async |web| {
         web.set_ready(&pod, false).await;
         web.ns.until("web", "one is away", |web| web["status"]["availableReplicas"] == 1).await;
         web.set_ready(&pod, true).await;
@@ -189,12 +229,9 @@ async fn what_nobody_watched_is_unknown_where_nothing_proves_it() {
         (sums.unknown > 0).then_some(sums)
     })
     .await;
-    let pods = web.ns.pods().get(&pod).await.unwrap();
-    let conditions = pods.data["status"]["conditions"].as_array().unwrap();
-    let ready = conditions.iter().find(|one| one["type"] == "Ready").unwrap();
-    let back = ready["lastTransitionTime"].as_str().unwrap().parse::<Timestamp>().unwrap().as_millisecond();
-    // From the last renewal of the lease, at most two seconds before the end, to the second after the pod was back.
-    is_close(sums.unknown, back + 1_000 - (killed - 1_000), "unknown time");
+    let back = ready_since(&web.ns.pods().get(&pod).await.unwrap()).unwrap();
+    // From the last renewal of the lease to the second after the pod was back.
+    is_close(sums.unknown, back + 1_000 - watched.max(as_of), "unknown time");
     assert_eq!(web.ledger().await.episodes().last().unwrap().cause, Cause::NotWatched);
 }
 
@@ -206,28 +243,33 @@ async fn a_rollout_that_takes_pods_first_costs_planned_time() {
     let web = Measured::new("dips", object, promise("99.9")).await;
     let only = watcher::Config::default().fields("metadata.name=web");
     let api = web.ns.deployments();
-    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
     let truth = tokio::spawn(async move {
         let mut events = std::pin::pin!(watcher(api, only));
         let (mut missing, mut lost, mut at) = (0_i64, 0_i64, Timestamp::now().as_millisecond());
-        loop {
-            let event = tokio::select! { event = events.next() => event, _ = &mut stopped => None };
+        while let Some(event) = events.next().await {
             let now = Timestamp::now().as_millisecond();
             (lost, at) = (lost + missing * (now - at), now);
-            let Some(event) = event else { return lost };
-            if let Ok(watcher::Event::Apply(web) | watcher::Event::InitApply(web)) = event {
-                missing = (3 - web.data["status"]["availableReplicas"].as_i64().unwrap_or(0)).max(0);
+            let Ok(watcher::Event::Apply(web) | watcher::Event::InitApply(web)) = event else { continue };
+            let number = |field: &str| web.data["status"][field].as_i64().unwrap_or(0);
+            missing = (3 - number("availableReplicas")).max(0);
+            let is_over = number("observedGeneration") > 1 && number("replicas") == 3 && number("updatedReplicas") == 3;
+            if is_over && missing == 0 {
+                return lost;
             }
         }
+        panic!("the watch ended")
     });
     let image =
         json!({"spec": {"template": {"spec": {"containers": [{"name": "app", "image": "example.com/app:2"}]}}}});
     web.ns.deployments().patch("web", &PatchParams::default(), &Patch::Strategic(image)).await.unwrap();
-    web.ns.until("web", "the rollout begins", |web| web["status"]["updatedReplicas"] == 1).await;
-    web.ns.settled("web").await;
-    web.has_available(3).await;
-    stop.send(()).unwrap();
     let truth = truth.await.unwrap();
+    // Changes are counted in their order: once this one is, which costs nothing, all before it are.
+    web.ns.merge("web", json!({"spec": {"replicas": 2}})).await;
+    eventually("the rollout is counted", || async {
+        let status = web.health().await["status"]["availability"].clone();
+        (status["desired"] == 2 && status["available"] == 2).then_some(())
+    })
+    .await;
     let sums = web.sums().await;
     is_close(sums.missing_planned, truth, "planned");
     assert_eq!(sums.missing_fault, 0, "{:?}", web.ledger().await.episodes());

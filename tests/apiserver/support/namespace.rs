@@ -61,6 +61,11 @@ impl TestNamespace {
         Api::namespaced_with(self.client.clone(), &self.name, &resource("", "v1", "Pod", "pods"))
     }
 
+    pub(crate) fn leases(&self) -> Api<DynamicObject> {
+        let lease = resource("coordination.k8s.io", "v1", "Lease", "leases");
+        Api::namespaced_with(self.client.clone(), &self.name, &lease)
+    }
+
     /// Applies a policy with this spec.
     pub(crate) async fn policy(&self, name: &str, spec: Value) {
         let object = json!({"apiVersion": "gracekeeper.dev/v1alpha1", "kind": "HealthPolicy",

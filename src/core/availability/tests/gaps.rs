@@ -55,6 +55,23 @@ fn what_the_pods_prove_of_a_gap() {
     }
 }
 
+/// API times are whole seconds: a ledger that begins before the second is over in which its pods became ready, and
+/// whose process dies in it, has a moment that nobody can tell; from the next second on there is none.
+#[test]
+fn the_second_in_which_pods_became_ready_proves_nothing() {
+    for (after, unknown) in [(100, 700), (799, 1), (800, 0), (5_000, 0)] {
+        let mut stage = Stage::new(2);
+        let since = stage.now + 200; // the API tells it as 200 ms earlier
+        stage.pods = (0..2).map(|index| ready(&format!("p{index}"), since)).collect();
+        (stage.now, stage.steady) = (since + after, std::time::Duration::ZERO);
+        stage.tick(true);
+        stage.look();
+        stage.restart(30);
+        assert_eq!(stage.look(), unknown > 0, "{after} ms after");
+        assert_eq!((stage.sums().unknown, stage.sums().good), (unknown, 30_000 - unknown), "{after} ms after");
+    }
+}
+
 #[test]
 fn a_hundred_pods_that_started_one_after_another_prove_a_gap() {
     let mut stage = Stage::new(100);
