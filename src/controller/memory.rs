@@ -44,6 +44,28 @@ struct Remembered {
     refused_reverts: HashMap<Key, (i64, String)>,
     /// Since when a pause for evidence is tried.
     reacting: HashMap<Key, Instant>,
+    /// Deployments that were looked at while the picture was not up to date.
+    in_vain: BTreeSet<Key>,
+}
+
+/// All rollout gates, for metrics.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Gates {
+    pub(crate) by_state: BTreeMap<GateState, i64>,
+    pub(crate) oldest_hold: Option<i64>,
+}
+
+impl Remembered {
+    fn gates(&self) -> Gates {
+        let mut gates = Gates::default();
+        for (state, since) in self.gates.values() {
+            *gates.by_state.entry(*state).or_default() += 1;
+            if is_held(*state) {
+                gates.oldest_hold = gates.oldest_hold.into_iter().chain(*since).min();
+            }
+        }
+        gates
+    }
 }
 
 /// What one process remembers.
@@ -178,23 +200,20 @@ impl Memory {
         })
     }
 
-    /// Takes note of a gate; answers with the counts by state and the oldest hold when they may have changed.
-    pub(crate) fn set_gate(&self, key: &Key, gate: &GateStatus) -> Option<(BTreeMap<GateState, i64>, Option<i64>)> {
+    /// Takes note of a gate; answers with all of them when they may have changed.
+    pub(crate) fn set_gate(&self, key: &Key, gate: &GateStatus) -> Option<Gates> {
         let now = (gate.state, gate.since.as_ref().map(|since| since.0.as_second()));
-        self.with(|r| {
-            if r.gates.insert(key.clone(), now) == Some(now) {
-                return None;
-            }
-            let mut counts = BTreeMap::new();
-            let mut oldest: Option<i64> = None;
-            for (state, since) in r.gates.values() {
-                *counts.entry(*state).or_default() += 1;
-                if is_held(*state) {
-                    oldest = oldest.into_iter().chain(*since).min();
-                }
-            }
-            Some((counts, oldest))
-        })
+        self.with(|r| (r.gates.insert(key.clone(), now) != Some(now)).then(|| r.gates()))
+    }
+
+    /// The gate decided nothing, for the picture was not up to date.
+    pub(crate) fn looked_in_vain(&self, key: &Key) {
+        self.with(|r| r.in_vain.insert(key.clone()));
+    }
+
+    /// All that were looked at in vain since the last call.
+    pub(crate) fn take_in_vain(&self) -> Vec<Key> {
+        self.with(|r| std::mem::take(&mut r.in_vain)).into_iter().collect()
     }
 
     /// The API server refused the stable template for a Deployment of this generation.
@@ -217,27 +236,30 @@ impl Memory {
         self.with(|r| r.reacting.remove(key));
     }
 
-    /// Nothing of ours is left in it: what is remembered for a policy goes, a slot is held until its rollout ends.
-    pub(crate) fn released(&self, key: &Key) {
+    /// Nothing of ours is left in it: what is remembered for a policy goes, a slot is held until its rollout ends. Answers
+    /// with all gates that are left, when it had one.
+    pub(crate) fn released(&self, key: &Key) -> Option<Gates> {
         self.with(|r| {
-            r.gates.remove(key);
             r.refused_reverts.remove(key);
             r.refusals.remove(key);
             r.failures.remove(key);
-        });
+            r.gates.remove(key).map(|_| r.gates())
+        })
     }
 
-    pub(crate) fn forget(&self, key: &Key) {
+    /// It is gone; answers as above.
+    pub(crate) fn forget(&self, key: &Key) -> Option<Gates> {
         self.with(|r| {
-            r.gates.remove(key);
             r.refused_reverts.remove(key);
+            r.in_vain.remove(key);
             r.reacting.remove(key);
             r.adopted.remove(key);
             r.failures.remove(key);
             r.refusals.remove(key);
             r.rolling.remove(key);
             r.waiting.remove(key);
-        });
+            r.gates.remove(key).map(|_| r.gates())
+        })
     }
 }
 

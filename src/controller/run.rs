@@ -254,6 +254,9 @@ impl Operator {
                     tracing::warn!(error, "the lease could not be written, trying again");
                 }
             }
+            if leads {
+                self.workloads.catch_up();
+            }
             last = Some(standing);
             tokio::select! {
                 () = tokio::time::sleep(settings.timing.retry) => {}

@@ -10,11 +10,11 @@ use tokio::time::Instant;
 use tracing::Instrument;
 use tracing::field::Empty;
 
-use super::availability::Availability;
+use super::availability::{Availability, Told};
 use super::carry_out::{Carried, CarryOut};
 use super::gate;
 use super::gather::{Gathered, gather};
-use super::memory::Memory;
+use super::memory::{Gates, Memory};
 use super::metrics::Metrics;
 use super::queue::WorkQueue;
 use super::readiness::Readiness;
@@ -24,7 +24,7 @@ use crate::api::gate::GateStatus;
 use crate::core::backoff;
 use crate::core::decide::{self, Action, Decision};
 use crate::core::deployment::RolloutProgress;
-use crate::core::rollout;
+use crate::core::rollout::{self, Verdict};
 
 /// Looks at Deployments.
 pub(crate) struct Workloads {
@@ -57,6 +57,9 @@ impl Decisions {
 /// Reason of a look at which the gate wrote.
 const GATE: &str = "Gate";
 
+/// Shortest time until the next look after one that stored nothing: else an error would keep a core busy.
+const NOT_AT_ONCE: Duration = Duration::from_secs(1);
+
 /// Most decisions of one look: name a rival, leave out what the server drops, take in a refusal, then act.
 const MOST_DECISIONS: usize = 6;
 
@@ -67,7 +70,7 @@ impl Workloads {
             let started = Instant::now();
             // Read by traces only; a log line names what it needs by itself.
             let span = tracing::info_span!("look", workload = %key, revision = Empty, decision = Empty, reason = Empty);
-            let look = AssertUnwindSafe(Box::pin(self.look(&key, due))).catch_unwind();
+            let look = AssertUnwindSafe(self.look(&key, due)).catch_unwind();
             match look.instrument(span.clone()).await {
                 Ok(Ok((reason, again))) => {
                     self.memory.succeeded(&key);
@@ -131,13 +134,16 @@ impl Workloads {
         }
         gathered.slot_free = self.memory.slot_free(key);
         gathered.refusal = self.memory.refusal(key);
-        let told = self.availability.look(key, &gathered);
-        gathered.availability = told.status;
+        let Told { status, is_budget_spent, look_again: measured } = self.availability.look(key, &gathered);
+        gathered.availability = status;
+        let is_fresh = self.is_fresh();
         let refused = self.memory.refused_revert(key, gathered.deployment.generation);
         let verdict = tracing::info_span!("decide_gate")
-            .in_scope(|| gate::verdict(&gathered, self.is_fresh(), told.is_budget_spent, refused.as_deref()));
+            .in_scope(|| gate::verdict(&gathered, is_fresh, is_budget_spent, refused.as_deref()));
+        if !is_fresh && verdict.is_some() {
+            self.memory.looked_in_vain(key);
+        }
         let memory = verdict.as_ref().map_or_else(|| gate::unchanged(&gathered), |verdict| verdict.memory.clone());
-        self.count(key, &gathered, &memory);
         for _ in 0..MOST_DECISIONS {
             let observed = gathered.observed(&memory);
             let decision = tracing::info_span!("decide").in_scope(|| decide::decide(&observed));
@@ -148,6 +154,7 @@ impl Workloads {
                     self.memory.has_reacted(key);
                 }
                 self.carry_out.remember_gate(key, &gathered, decision.status, verdict).await?;
+                self.count(key, &gathered, &memory);
                 let span = tracing::info_span!("carry_out", what = "gate");
                 let written = self.carry_out.gate(key, &gathered, &verdict.action).instrument(span).await;
                 if let (Some(since), Ok(())) = (reaction, &written) {
@@ -165,19 +172,16 @@ impl Workloads {
                     let span = tracing::info_span!("carry_out", what = "status");
                     let is_stored = self.carry_out.remember(key, &gathered, &decision).instrument(span).await?;
                     let (reason, again) = self.settle(key, &gathered, &decision);
-                    // What was not stored did not happen: looking again at once would only find the same.
-                    let again = again.into_iter().chain(told.look_again).min();
-                    let Some(verdict) = verdict.as_ref().filter(|_| is_stored) else { return Ok((reason, again)) };
-                    self.carry_out.tell_gate(key, &gathered, verdict).await;
-                    let look = verdict.look_again.and_then(|wait| Duration::try_from(wait).ok());
-                    return Ok((reason, again.into_iter().chain(look).min()));
+                    let gate = self.gate_is_done(key, &gathered, verdict.as_ref(), is_stored).await;
+                    return Ok((reason, soonest([again, measured, gate])));
                 }
                 Action::NameRival => {
                     gathered.rival = Some(self.carry_out.name_rival(key, &gathered).await?);
                 }
                 Action::Forget => {
                     self.carry_out.forget(key, &gathered).await?;
-                    self.memory.released(key);
+                    self.gate_is_done(key, &gathered, verdict.as_ref(), true).await;
+                    self.note_gates(self.memory.released(key));
                     return Ok(self.settle(key, &gathered, &decision));
                 }
                 Action::Write(plan) => {
@@ -187,10 +191,21 @@ impl Workloads {
                         continue;
                     }
                     let span = tracing::info_span!("carry_out", what = "plan");
-                    match self.carry_out.write(key, &gathered, &decision, &plan, &memory).instrument(span).await {
+                    // Rare, and by far the largest part of a look: not a part of what every look takes.
+                    let write = Box::pin(self.carry_out.write(key, &gathered, &decision, &plan, &memory));
+                    match write.instrument(span).await {
                         Ok(Carried::Written { after, generation }) => {
                             self.memory.write_landed(key, generation);
-                            return Ok(self.settle(key, &gathered, &after));
+                            let is_forgotten = after.action == Action::Forget;
+                            let stored = after.status.as_ref().and_then(|status| status.gate.as_ref());
+                            let is_stored = stored == Some(&memory) || is_forgotten;
+                            let gate = self.gate_is_done(key, &gathered, verdict.as_ref(), is_stored).await;
+                            let (reason, again) = self.settle(key, &gathered, &after);
+                            if is_forgotten {
+                                self.note_gates(self.memory.released(key));
+                                return Ok((reason, again));
+                            }
+                            return Ok((reason, soonest([again, measured, gate])));
                         }
                         Ok(Carried::Refused(finding)) => {
                             self.memory.release_slot(key);
@@ -238,7 +253,30 @@ impl Workloads {
         }
     }
 
-    /// What metrics say of the gate. A crash before the memory is stored counts a transition twice, and no more.
+    /// The gate's news, once what it remembers is stored, or goes with what is forgotten; answers with when it wants to
+    /// look again. What was not stored did not happen: it is neither told nor counted, and looking again at once would
+    /// only find the same.
+    async fn gate_is_done(
+        &self,
+        key: &Key,
+        gathered: &Gathered,
+        verdict: Option<&Verdict>,
+        is_stored: bool,
+    ) -> Option<Duration> {
+        let Some(verdict) = verdict.filter(|_| is_stored) else {
+            if gathered.health.is_some() {
+                self.count(key, gathered, &gate::unchanged(gathered));
+            }
+            let wait = verdict?.look_again.and_then(|wait| Duration::try_from(wait).ok());
+            return wait.map(|wait| wait.max(NOT_AT_ONCE));
+        };
+        self.count(key, gathered, &verdict.memory);
+        self.carry_out.tell_gate(key, gathered, verdict).await;
+        verdict.look_again.and_then(|wait| Duration::try_from(wait).ok())
+    }
+
+    /// What metrics say of the gate, by what is stored: a write that fails is tried again, and counts once. A crash after
+    /// it loses the count, as it does all others.
     fn count(&self, key: &Key, gathered: &Gathered, memory: &GateStatus) {
         let before = gathered.health.as_ref().and_then(|health| health.gate.as_ref());
         let ended = memory.history.last().filter(|last| before.and_then(|gate| gate.history.last()) != Some(last));
@@ -249,8 +287,20 @@ impl Workloads {
         for found in memory.evidence.iter().filter(|found| !known(found.class)) {
             self.metrics.evidence_found(found.class);
         }
-        if let Some((counts, oldest)) = self.memory.set_gate(key, memory) {
-            self.metrics.set_gates(&counts, oldest);
+        self.note_gates(self.memory.set_gate(key, memory));
+    }
+
+    fn note_gates(&self, gates: Option<Gates>) {
+        if let Some(gates) = gates {
+            self.metrics.set_gates(&gates.by_state, gates.oldest_hold);
+        }
+    }
+
+    /// Looks again at what was looked at in vain, once there is something to go by: the gate sets no timers while the
+    /// picture may be old, and a watch that fails for a moment need not bring an event. Called every few seconds.
+    pub(crate) fn catch_up(&self) {
+        if self.is_fresh() {
+            self.wake(self.memory.take_in_vain());
         }
     }
 
@@ -289,7 +339,7 @@ impl Workloads {
     }
 
     fn forget(&self, key: &Key) {
-        self.memory.forget(key);
+        self.note_gates(self.memory.forget(key));
         self.availability.forget(key);
         self.wake(self.memory.next_waiting());
     }
@@ -300,3 +350,11 @@ impl Workloads {
         }
     }
 }
+
+/// The first of these times.
+fn soonest(times: [Option<Duration>; 3]) -> Option<Duration> {
+    times.into_iter().flatten().min()
+}
+
+#[cfg(test)]
+mod tests;
