@@ -11,7 +11,9 @@ use super::world::{HealthEntry, Key, Picture, World, parse_uid};
 use crate::api::availability::Availability as Promised;
 use crate::api::availability_status::AvailabilityStatus;
 use crate::api::gate::GateStatus;
+use crate::api::rollout::{Rollout, WhenBudgetSpent};
 use crate::core::availability::{Ledger, Objective, Sight, Spender, enough, measure};
+use crate::core::rollout::PodView;
 use crate::core::rollout::table::is_held;
 use crate::core::slo::{AvailabilitySample, WorkloadSample};
 
@@ -46,7 +48,7 @@ struct Entry {
 pub(crate) struct Told {
     /// What is to be stored, or what is.
     pub(crate) status: Option<AvailabilityStatus>,
-    /// Whether the error budget is spent.
+    /// Whether the error budget is spent; false where the policy does not ask.
     pub(crate) is_budget_spent: bool,
     /// When to look again even if nothing happens.
     pub(crate) look_again: Option<Duration>,
@@ -111,7 +113,8 @@ impl Availability {
             (entry.promised, entry.objective) = (promised.clone(), objective);
             entry.gate = gathered.health.as_ref().and_then(|health| health.gate.clone()).unwrap_or_default();
             self.world.with(|picture| entry.see(picture, key, &watched));
-            let told = entry.tell(now(), stored);
+            let reads_budget = |rollout: &Rollout| rollout.when_budget_spent != WhenBudgetSpent::Proceed;
+            let told = entry.tell(now(), stored, spec.rollout.as_ref().is_some_and(reads_budget));
             entries.insert(key.clone(), entry);
             told
         })
@@ -182,7 +185,7 @@ impl Entry {
     /// Takes in what the picture shows; false when it shows no such Deployment.
     fn see(&mut self, picture: &Picture, key: &Key, watched: &crate::core::availability::Watched) -> bool {
         let Some(deployment) = picture.deployments.get(key).filter(|entry| entry.uid == self.uid) else { return false };
-        let (_, pods) = picture.revisions_of(parse_uid(&self.uid));
+        let pods: Vec<&PodView> = picture.all_pods_of(parse_uid(&self.uid)).collect();
         let projection = &deployment.projection;
         let sight = Sight {
             now: now(),
@@ -200,7 +203,7 @@ impl Entry {
 
     /// What is to be stored now. A workload that flaps is stored at its first changes, then more rarely; meanwhile what
     /// is stored says that it does not last.
-    fn tell(&mut self, now: i64, stored: Option<&AvailabilityStatus>) -> Told {
+    fn tell(&mut self, now: i64, stored: Option<&AvailabilityStatus>, reads_budget: bool) -> Told {
         let Some(ledger) = &mut self.ledger else { return Told::default() };
         let days = self.objective.days();
         let settles_at = (!ledger.is_settled()).then(|| self.spender.next());
@@ -221,10 +224,9 @@ impl Entry {
         }
         let settles_at = (!ledger.is_settled()).then(|| self.spender.next());
         let next = look_again.into_iter().chain(settles_at).chain(ledger.refresh_at(days)).min();
-        let budget = ledger.at(now).figures(&self.objective).budget;
         Told {
             status: self.told.clone().or_else(|| stored.cloned()),
-            is_budget_spent: budget <= 0.0,
+            is_budget_spent: reads_budget && ledger.is_budget_spent(now, &self.objective),
             look_again: next
                 .map(|at| Duration::from_millis(u64::try_from(at.saturating_sub(now)).unwrap_or(0).max(10))),
         }

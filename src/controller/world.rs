@@ -147,10 +147,15 @@ impl Picture {
         let mut revisions: Vec<Revision> =
             sets.iter().filter_map(|set| Some(self.replica_sets.get(set)?.revision.clone())).collect();
         revisions.sort_by(|one, two| (&one.created, &one.name).cmp(&(&two.created, &two.name)));
-        let uids = sets.iter().filter_map(|set| self.pods_of.get(set)).flatten();
-        let mut pods: Vec<PodView> = uids.filter_map(|uid| self.pods.get(uid).cloned()).collect();
+        let mut pods: Vec<PodView> = self.all_pods_of(deployment).cloned().collect();
         pods.sort_by(|one, two| one.name.cmp(&two.name));
         (revisions, pods)
+    }
+
+    /// All pods of a Deployment, of whatever revision, in no order.
+    pub(crate) fn all_pods_of(&self, deployment: u128) -> impl Iterator<Item = &PodView> {
+        let sets = self.replica_sets_of.get(&deployment).into_iter().flatten();
+        sets.filter_map(|set| self.pods_of.get(set)).flatten().filter_map(|uid| self.pods.get(uid))
     }
 
     /// Takes out a pod.
@@ -167,9 +172,7 @@ impl Picture {
 
     /// The longest start among the pods that a Deployment has now, in seconds.
     pub(crate) fn longest_start(&self, deployment: u128) -> Option<i64> {
-        let sets = self.replica_sets_of.get(&deployment)?.iter();
-        let pods = sets.filter_map(|set| self.pods_of.get(set)).flatten();
-        pods.filter_map(|uid| self.pods.get(uid)?.start_seconds()).max()
+        self.all_pods_of(deployment).filter_map(PodView::start_seconds).max()
     }
 
     /// Takes in a ReplicaSet.

@@ -67,6 +67,11 @@ pub struct Figures {
 const HOUR: i64 = 3_600_000;
 
 impl Ledger {
+    /// Whether the error budget is spent at `now` if nothing changes until then.
+    pub fn is_budget_spent(&self, now: i64, objective: &Objective) -> bool {
+        Figures::of(&self.window_at(now, objective.days), objective).budget <= 0.0
+    }
+
     /// The figures at `as_of`.
     pub fn figures(&self, objective: &Objective) -> Figures {
         let window = self.window(objective.days);

@@ -222,6 +222,16 @@ impl Ledger {
         self.days.range(first..).map(|(_, bucket)| *bucket).sum()
     }
 
+    /// Sums of the window that ends with the day of `now` if nothing changes until then: what a ledger that was advanced
+    /// would say, without making one.
+    pub fn window_at(&self, now: i64, days: i64) -> Bucket {
+        let end = self.reach(now).max(self.as_of);
+        let first = end.div_euclid(DAY).saturating_sub(days).saturating_add(1);
+        let since = self.as_of.max(first.saturating_mul(DAY));
+        let closed: Bucket = self.days.range(first..).map(|(_, bucket)| *bucket).sum();
+        closed + Bucket::of(&self.level, end.saturating_sub(since))
+    }
+
     /// Buckets of the days in the window, the oldest first.
     pub fn days(&self, days: i64) -> impl Iterator<Item = (i64, Bucket)> {
         self.days.range(self.first_day(days)..).map(|(day, bucket)| (*day, *bucket))

@@ -21,7 +21,7 @@ pub(super) struct Wanted {
 }
 
 /// Available replicas in the pieces of a gap, each with its end; `None` where the pods prove nothing.
-pub(super) fn proven(gap: Gap, pods: &[PodView], wanted: Wanted) -> Vec<(i64, Option<u32>)> {
+pub(super) fn proven(gap: Gap, pods: &[&PodView], wanted: Wanted) -> Vec<(i64, Option<u32>)> {
     if gap.is_jump {
         return vec![(gap.end, None)];
     }

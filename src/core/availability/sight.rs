@@ -22,7 +22,7 @@ pub struct Sight<'a> {
     /// Its rollout gate.
     pub gate: &'a GateStatus,
     /// Its pods.
-    pub pods: &'a [PodView],
+    pub pods: &'a [&'a PodView],
     /// Available replicas from which on a moment is good.
     pub enough: u32,
 }
@@ -63,7 +63,7 @@ impl Sight<'_> {
 
     /// Pods on their way out by eviction.
     pub(super) fn evicted(&self) -> u32 {
-        let is_leaving = |pod: &&PodView| pod.evicted && (pod.deleting || pod.phase == Phase::Failed);
+        let is_leaving = |pod: &&&PodView| pod.evicted && (pod.deleting || pod.phase == Phase::Failed);
         u32::try_from(self.pods.iter().filter(is_leaving).count()).unwrap_or(u32::MAX)
     }
 

@@ -225,3 +225,28 @@ fn fleets_are_weighted_by_replicas() {
     let figures = Figures::of(&fleet, &objective("99", 30));
     assert!(close(figures.replica_weighted.unwrap(), 1.0 - 4_000.0 / 88_000.0));
 }
+
+#[test]
+fn a_window_that_is_looked_ahead_at_is_that_of_a_ledger_that_went_on() {
+    let objective = objective("99.9", 2);
+    for level in [Level::of(4, 4, 0, 2), Level::of(4, 1, 0, 2), Level::Unknown, Level::Excluded] {
+        let mut ledger = Ledger::begin(MORNING - 3 * DAY);
+        for (at, level) in [(MORNING - 2 * DAY, Level::of(4, 3, 1, 2)), (MORNING - DAY / 2, level)] {
+            ledger.advance(at);
+            ledger.change(level, None, "");
+        }
+        ledger.advance(MORNING);
+        let mut behind = ledger.clone();
+        behind.behind_since = Some(MORNING + SECOND);
+        for ledger in [ledger, behind] {
+            for later in [-DAY, 0, 1, 5 * SECOND, DAY, 3 * DAY, 120 * DAY] {
+                let now = MORNING + later;
+                let gone_on = ledger.at(now);
+                for days in [1, 2, 30, 90] {
+                    assert_eq!(ledger.window_at(now, days), gone_on.window(days), "{level:?} {later} {days}");
+                }
+                assert_eq!(ledger.is_budget_spent(now, &objective), gone_on.figures(&objective).budget <= 0.0);
+            }
+        }
+    }
+}

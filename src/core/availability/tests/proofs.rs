@@ -103,7 +103,8 @@ proptest! {
         let wanted = Wanted { replicas, min_ready, is_moving: !surge.is_empty() };
         let gap = Gap { start: MORNING + start, end: MORNING + start + length, is_jump: false };
         let mut from = start;
-        for (end, claimed) in proven(gap, &views(&pods), wanted) {
+        let views = views(&pods);
+        for (end, claimed) in proven(gap, &views.iter().collect::<Vec<_>>(), wanted) {
             let end = end - MORNING;
             prop_assert!(end > from);
             for at in (from..end).step_by(100).filter(|_| claimed.is_some()) {

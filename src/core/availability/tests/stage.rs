@@ -73,11 +73,12 @@ impl Stage {
 
     /// One look; what it says anew is stored at once.
     pub(super) fn look(&mut self) -> bool {
+        let pods: Vec<&PodView> = self.pods.iter().collect();
         let sight = Sight {
             now: self.now,
             deployment: &self.deployment,
             gate: &self.gate,
-            pods: &self.pods,
+            pods: &pods,
             enough: enough(&self.min_available, self.deployment.deployed.replicas),
         };
         let measured = measure(self.ledger.take(), &sight, &self.watched);
