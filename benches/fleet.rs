@@ -30,6 +30,10 @@ use support::{Cluster, Operator, TestNamespace};
 const DEPLOYMENTS: usize = 1000;
 const PODS_EACH: usize = 10;
 const IN_FLIGHT: usize = 32;
+/// Resource that is written while nothing happens.
+const LEASES: &str = "leases";
+/// What counts as quiet: longer than the wait for a status that lags.
+const QUIET_SECONDS: f64 = 15.0;
 
 #[tokio::main]
 async fn main() {
@@ -62,7 +66,8 @@ async fn main() {
     println!("  {ours:>8.2} s   policy change until the last Deployment carries it");
     println!("  {:>8.2} x   ratio", ours / reference);
     catch_up(&fleet).await;
-    tokio::time::sleep(Duration::from_secs(10)).await;
+    let quiet = quiet(&operator).await;
+    println!("  {quiet:>8.1} s   from then until nothing was written for {QUIET_SECONDS} s");
     println!("  {:>8.1} MiB steady, {:.1} MiB peak: memory after it", rss(&operator, "VmRSS"), rss(&operator, "VmHWM"));
 
     println!("\n  requests of the operator, by verb and resource (dry runs apart)");
@@ -76,18 +81,23 @@ async fn main() {
     for (what, count) in &counts {
         println!("  {count:>8}     {what}");
     }
-
-    let idle = std::env::var("GRACEKEEPER_BENCH_IDLE_SECONDS").ok().and_then(|n| n.parse().ok()).unwrap_or(30_u32);
-    let before = operator.audit().entries().unwrap().len();
-    let writes = health_writes(&operator);
-    let ticks = cpu_ticks(&operator);
-    tokio::time::sleep(Duration::from_secs(idle.into())).await;
-    let requests = operator.audit().entries().unwrap().len() - before;
-    let share = (cpu_ticks(&operator) - ticks) as f64 / f64::from(idle);
-    let rate = requests as f64 / f64::from(idle);
-    println!("\n  {rate:>8.2} /s  requests while idle ({idle} s), {share:.2} % of a core");
-    println!("  {:>8}     of them writes of a WorkloadHealth", health_writes(&operator) - writes);
+    idle(&operator).await;
+    one_flip(&fleet, &operator).await;
     flap(&fleet, &operator).await;
+}
+
+/// Nothing happens, while all of the fleet is measured.
+async fn idle(operator: &Operator) {
+    let seconds = std::env::var("GRACEKEEPER_BENCH_IDLE_SECONDS").ok().and_then(|n| n.parse().ok()).unwrap_or(30_u32);
+    let (requests, writes, ticks) = (all(operator), writes(operator), cpu_ticks(operator));
+    tokio::time::sleep(Duration::from_secs(seconds.into())).await;
+    let cpu = (cpu_ticks(operator) - ticks) as f64 / 100.0;
+    let rate = (all(operator) - requests) as f64 / f64::from(seconds);
+    println!("\n  idle for {seconds} s");
+    println!("  {rate:>8.2} /s  requests");
+    println!("  {cpu:>8.2} s   CPU time, {:.2} % of a core", cpu * 100.0 / f64::from(seconds));
+    println!("  {:>8.1} MiB steady, {:.1} MiB peak: memory", rss(operator, "VmRSS"), rss(operator, "VmHWM"));
+    tell(&writes, &self::writes(operator));
 }
 
 /// Deployments that look rolled out, and their pods.
@@ -207,7 +217,8 @@ async fn converge(ns: &TestNamespace, count: usize) -> f64 {
         if marked.count() == count {
             return started.elapsed().as_secs_f64();
         }
-        assert!(started.elapsed() < Duration::from_secs(300), "no convergence");
+        let patience = Duration::from_secs(300 + count as u64 / 5);
+        assert!(started.elapsed() < patience, "no convergence");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
@@ -228,26 +239,91 @@ async fn catch_up(ns: &TestNamespace) {
         .await;
 }
 
+/// One pod of the measured fleet is no longer ready, as its kubelet and the Deployment controller would say.
+async fn one_flip(ns: &TestNamespace, operator: &Operator) {
+    let before = writes(operator);
+    let pods: Api<DynamicObject> =
+        Api::namespaced_with(ns.client.clone(), &ns.name, &resource("", "v1", "Pod", "pods"));
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let status = json!({"status": {"conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": now}]}});
+    pods.patch_status("web-0001-abc-00000", &PatchParams::default(), &Patch::Strategic(status)).await.unwrap();
+    let status = json!({"status": {"availableReplicas": PODS_EACH - 1, "readyReplicas": PODS_EACH - 1}});
+    ns.deployments().patch_status("web-0001", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    println!("\n  one pod is not ready any more, and 20 s later");
+    tell(&before, &writes(operator));
+    println!("  {:>8} B   its ledger", ledger(ns, "web-0001").await);
+}
+
 /// One Deployment of the measured fleet loses a pod and gets it back, ten times a minute.
 async fn flap(ns: &TestNamespace, operator: &Operator) {
     const FLIPS: usize = 20;
     let api = ns.deployments();
-    let before = health_writes(operator);
+    let before = writes(operator);
     for flip in 0..FLIPS {
         let available = if flip % 2 == 0 { PODS_EACH - 1 } else { PODS_EACH };
         let status = json!({"status": {"availableReplicas": available, "readyReplicas": available}});
         api.patch_status("web-0000", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
         tokio::time::sleep(Duration::from_secs(6)).await;
     }
-    let writes = health_writes(operator) - before;
-    println!("  {writes:>8}     writes of a WorkloadHealth for {FLIPS} flips in two minutes");
-    let health = ns.healths().get("web-0000").await.unwrap();
-    let bytes = health.status.and_then(|status| status.availability).map_or(0, |measured| measured.ledger.len());
-    println!("  {bytes:>8} B   its ledger");
+    println!("\n  {FLIPS} flips of another one in two minutes");
+    tell(&before, &writes(operator));
+    println!(
+        "  {:>8} B   its ledger; that of one that was never hurt: {} B",
+        ledger(ns, "web-0000").await,
+        ledger(ns, "web-0002").await
+    );
 }
 
-fn health_writes(operator: &Operator) -> usize {
-    operator.audit().writes("workloadhealths").unwrap().len()
+async fn ledger(ns: &TestNamespace, name: &str) -> usize {
+    let health = ns.healths().get(name).await.unwrap();
+    health.status.and_then(|status| status.availability).map_or(0, |measured| measured.ledger.len())
+}
+
+/// Waits until nothing but the Lease was written for a while; answers with how long it took until then, in seconds.
+async fn quiet(operator: &Operator) -> f64 {
+    let started = Instant::now();
+    let mut last = (writes(operator), 0.0);
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let (now, at) = (writes(operator), started.elapsed().as_secs_f64());
+        let is_same = |what: &str| now.get(what) == last.0.get(what);
+        if !now.keys().all(|what| what == LEASES || is_same(what)) {
+            last = (now, at);
+        } else if at - last.1 >= QUIET_SECONDS {
+            return last.1;
+        }
+    }
+}
+
+/// Writes between two counts, by resource.
+fn tell(before: &BTreeMap<String, usize>, after: &BTreeMap<String, usize>) {
+    let more = |what: &String| after.get(what).unwrap_or(&0) - before.get(what).unwrap_or(&0);
+    println!("  {:>8}     writes of the Lease", more(&LEASES.to_owned()));
+    let others: Vec<&String> = after.keys().filter(|what| *what != LEASES && more(what) > 0).collect();
+    for what in &others {
+        println!("  {:>8}     writes: {what}", more(what));
+    }
+    if others.is_empty() {
+        println!("  {:>8}     other writes", 0);
+    }
+}
+
+/// Writes of the operator that were kept, by resource.
+fn writes(operator: &Operator) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    let is_write = |verb: &str| ["create", "update", "patch", "delete"].contains(&verb);
+    for entry in operator.audit().entries().unwrap() {
+        if is_write(&entry.verb) && !entry.dry_run && entry.code < 300 {
+            let slash = if entry.subresource.is_empty() { "" } else { "/" };
+            *counts.entry(format!("{}{slash}{}", entry.resource, entry.subresource)).or_default() += 1;
+        }
+    }
+    counts
+}
+
+fn all(operator: &Operator) -> usize {
+    operator.audit().entries().unwrap().len()
 }
 
 /// A line of `/proc/PID/status`, in MiB.
