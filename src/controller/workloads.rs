@@ -156,7 +156,8 @@ impl Workloads {
                 self.carry_out.remember_gate(key, &gathered, decision.status, verdict).await?;
                 self.count(key, &gathered, &memory);
                 let span = tracing::info_span!("carry_out", what = "gate");
-                let written = self.carry_out.gate(key, &gathered, &verdict.action).instrument(span).await;
+                // As rare, and nearly as large, as the write of a plan below.
+                let written = Box::pin(self.carry_out.gate(key, &gathered, &verdict.action)).instrument(span).await;
                 if let (Some(since), Ok(())) = (reaction, &written) {
                     self.metrics.reacted(since.elapsed());
                     self.memory.has_reacted(key);
