@@ -70,7 +70,8 @@ impl Workloads {
             let started = Instant::now();
             // Read by traces only; a log line names what it needs by itself.
             let span = tracing::info_span!("look", workload = %key, revision = Empty, decision = Empty, reason = Empty);
-            let look = AssertUnwindSafe(self.look(&key, due)).catch_unwind();
+            // All that a look may come to is large: it lives on the heap, not in each worker.
+            let look = AssertUnwindSafe(Box::pin(self.look(&key, due))).catch_unwind();
             match look.instrument(span.clone()).await {
                 Ok(Ok((reason, again))) => {
                     self.memory.succeeded(&key);
@@ -156,8 +157,7 @@ impl Workloads {
                 self.carry_out.remember_gate(key, &gathered, decision.status, verdict).await?;
                 self.count(key, &gathered, &memory);
                 let span = tracing::info_span!("carry_out", what = "gate");
-                // As rare, and nearly as large, as the write of a plan below.
-                let written = Box::pin(self.carry_out.gate(key, &gathered, &verdict.action)).instrument(span).await;
+                let written = self.carry_out.gate(key, &gathered, &verdict.action).instrument(span).await;
                 if let (Some(since), Ok(())) = (reaction, &written) {
                     self.metrics.reacted(since.elapsed());
                     self.memory.has_reacted(key);
@@ -192,8 +192,7 @@ impl Workloads {
                         continue;
                     }
                     let span = tracing::info_span!("carry_out", what = "plan");
-                    // Rare, and by far the largest part of a look: not a part of what every look takes.
-                    let write = Box::pin(self.carry_out.write(key, &gathered, &decision, &plan, &memory));
+                    let write = self.carry_out.write(key, &gathered, &decision, &plan, &memory);
                     match write.instrument(span).await {
                         Ok(Carried::Written { after, generation }) => {
                             self.memory.write_landed(key, generation);
