@@ -38,14 +38,14 @@ struct Server {
     health: Option<Value>,
     events: Vec<String>,
     version: u64,
-    /// Writes whose path ends so fail.
+    /// Writes whose path ends so fail; dry runs do not.
     fails: Option<&'static str>,
 }
 
 impl Server {
     fn answer(&mut self, method: &Method, uri: &Uri, body: &Value) -> (StatusCode, Value) {
         let (path, query) = (uri.path(), uri.query().unwrap_or_default());
-        if self.fails.is_some_and(|fails| path.ends_with(fails)) {
+        if self.fails.is_some_and(|fails| path.ends_with(fails)) && !query.contains("dryRun") {
             return (StatusCode::INTERNAL_SERVER_ERROR, json!({"message": "as it is told"}));
         }
         self.version += 1;
@@ -173,7 +173,7 @@ impl Stage {
     }
 
     fn policy(&self, generation: i64, sections: &Value) {
-        let mut spec = json!({"selector": {}, "mode": "Enforce"});
+        let mut spec = json!({"selector": {}, "mode": "Enforce", "whenAlreadySet": "Replace"});
         spec.as_object_mut().unwrap().extend(sections.as_object().unwrap().clone());
         let object = json!({
             "apiVersion": "gracekeeper.dev/v1alpha1", "kind": "HealthPolicy",
@@ -228,7 +228,7 @@ fn hour_ago() -> String {
 
 fn template() -> Value {
     json!({"metadata": {"labels": {"app": "web"}},
-           "spec": {"containers": [{"name": "app", "ports": [{"name": "http", "containerPort": 8080}]}]}})
+           "spec": {"containers": [{"name": "app", "readinessProbe": {"httpGet": {"path": "/old", "port": 8080}}, "ports": [{"name": "http", "containerPort": 8080}]}]}})
 }
 
 fn owner(kind: &str, name: &str, uid: &str) -> Value {
@@ -310,7 +310,10 @@ async fn what_the_gate_says_is_told_although_the_write_beside_it_fails_first() {
         stage.fails(Some(fails));
         stage.look().await.unwrap_err();
         assert_eq!(stage.events(), [""; 0], "{fails}");
+        assert_eq!(stage.gate()["state"], "Stable", "what is stored was told");
     }
+    let held = stage.server.lock().unwrap().health.as_ref().unwrap()["status"]["heldFields"].clone();
+    assert!(held[0]["original"].is_string() || held[0]["original"].is_object(), "the intent is stored: {held}");
     stage.fails(None);
     stage.comes_to_rest().await;
     let events = stage.events();
@@ -362,6 +365,8 @@ async fn what_only_time_tells_is_waited_for_although_the_plan_waits_too() {
         let (reason, again) = stage.comes_to_rest().await;
         assert_eq!(reason, "WaitingForRollout");
         assert!(again.is_some(), "its patience ends without an event: {:#}", stage.gate());
+        // What is not worth a write while the plan waits: a status that differs and is not stored.
+        stage.workloads.world.with(|picture| picture.healths.get_mut(&stage.key).unwrap().generation += 1);
     }
 }
 
@@ -376,6 +381,7 @@ async fn what_was_looked_at_in_vain_is_looked_at_again_once_the_picture_is_whole
     assert_eq!(stage.workloads.queue.len(), 0, "nothing is better yet");
     stage.watch.ready();
     stage.workloads.catch_up();
+    assert_eq!(stage.workloads.queue.len(), 1);
     let (key, _) = stage.workloads.queue.next().await.unwrap();
     assert_eq!(key, stage.key);
     assert_eq!(stage.look().await.unwrap().1.is_some(), again.is_some());
