@@ -151,9 +151,6 @@ impl CarryOut {
         }
         let health_uid = self.health_uid(key, gathered).await?;
         if let Some(intent) = decide::intent(decision, &observed) {
-            // The gate's news are stored with what comes of the write, and told then: not here, and never told.
-            let gate = gathered.health.as_ref().and_then(|health| health.gate.clone());
-            let intent = WorkloadHealthStatus { gate, ..intent };
             self.store_status(key, &health_uid, &intent).await?;
         }
         let answer = match self.patch_deployment(key, &patch, false).await {

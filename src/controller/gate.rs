@@ -94,7 +94,7 @@ pub(crate) fn verdict(
 fn deployed<'a>(gathered: &'a Gathered, memory: &GateStatus) -> Cow<'a, Deployed> {
     let deployed = &gathered.deployment.deployed;
     let stable = memory.stable.as_ref().map(|stable| &stable.version.template_hash);
-    if stable == Some(&deployed.version.template_hash) {
+    if stable.is_none_or(|stable| *stable == deployed.version.template_hash) {
         return Cow::Borrowed(deployed);
     }
     let held = gathered.health.as_ref().map(|health| health.held_fields.as_slice()).unwrap_or_default();
@@ -121,7 +121,7 @@ impl CarryOut {
                     {"op": "test", "path": "/spec/paused", "value": null},
                     {"op": "add", "path": "/spec/paused", "value": true},
                 ]);
-                self.gate_patch(key, gathered, &patch).await
+                self.gate_patch(key, gathered, &patch, Some(true)).await
             }
             Action::Resume { generation } => {
                 let patch = json!([
@@ -130,7 +130,7 @@ impl CarryOut {
                     {"op": "test", "path": "/spec/paused", "value": true},
                     {"op": "remove", "path": "/spec/paused"},
                 ]);
-                self.gate_patch(key, gathered, &patch).await
+                self.gate_patch(key, gathered, &patch, Some(false)).await
             }
             Action::ScaleReplicaSet { uid, name, from, to, resource_version, others } => {
                 for (other, size) in others {
@@ -158,15 +158,27 @@ impl CarryOut {
                 };
                 let live = self.caller.read(request(Request::get(deployment_path(key)), Vec::new())?).await?.object;
                 let patch = revert_patch(gathered, &live, template, *generation);
-                self.gate_patch(key, gathered, &patch).await
+                self.gate_patch(key, gathered, &patch, None).await
             }
         }
     }
 
-    async fn gate_patch(&self, key: &Key, gathered: &Gathered, patch: &Value) -> Result<(), CallError> {
+    /// Patches the Deployment. Where admission undoes a pause, or makes one, that is no success: it is tried ever more
+    /// rarely.
+    async fn gate_patch(
+        &self,
+        key: &Key,
+        gathered: &Gathered,
+        patch: &Value,
+        pauses: Option<bool>,
+    ) -> Result<(), CallError> {
         let uri = format!("{}?fieldManager={FIELD_MANAGER}", deployment_path(key));
         let answer = self.caller.write("gate", request(patch_request(uri), to_bytes(patch)?)?).await?;
         self.take_in(key, gathered, &answer.object);
+        let is_paused = answer.object.pointer("/spec/paused").and_then(Value::as_bool) == Some(true);
+        if pauses.is_some_and(|pauses| pauses != is_paused) {
+            return Err(CallError::Conflict("spec.paused was changed by admission".into()));
+        }
         Ok(())
     }
 

@@ -185,6 +185,13 @@ impl Workloads {
                     self.note_gates(self.memory.released(key));
                     return Ok(self.settle(key, &gathered, &decision));
                 }
+                Action::Write(_) if verdict.as_ref().is_some_and(|verdict| verdict.event.is_some()) => {
+                    // The gate's news are stored and told first: a write that fails, or a crash, must not lose them.
+                    let Some(verdict) = verdict.as_ref() else { continue };
+                    self.carry_out.remember_gate(key, &gathered, decision.status, verdict).await?;
+                    self.gate_is_done(key, &gathered, Some(verdict), true).await;
+                    return Ok((GATE, Some(Duration::ZERO)));
+                }
                 Action::Write(plan) => {
                     let plan = plan.clone();
                     if plan.restarts_pods() && !self.memory.take_slot(key) {

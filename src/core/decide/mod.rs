@@ -12,7 +12,7 @@ use super::deployment::{Projection, RolloutProgress};
 use super::plan::{self, Finding, Plan, Surroundings};
 use super::rollout::table;
 use crate::api::availability_status::AvailabilityStatus;
-use crate::api::gate::GateStatus;
+use crate::api::gate::{GateState, GateStatus};
 use crate::api::workload_health::{Contention, HeldField, TemplateReference};
 use crate::api::{HealthPolicySpec, Mode, WorkloadHealthStatus};
 
@@ -241,8 +241,14 @@ fn write_or_wait(
         // The Deployment's own events wake us.
         return (Action::None, pending(PendingCause::Rollout), None);
     }
-    if restarts && observed.deployment.rollout == RolloutProgress::Paused && table::goes_on_by_itself(observed.gate) {
-        // Pods that are watched would be of another template, and of the new one there are none before the pause ends.
+    // Pods that are watched would be of another template: of one that has none before a pause ends, or in the last bake of
+    // one whose faults would be taken for the application's.
+    let is_watched = match observed.deployment.rollout {
+        RolloutProgress::Paused => table::goes_on_by_itself(observed.gate),
+        RolloutProgress::Settled => observed.gate.state == GateState::Baking,
+        RolloutProgress::Moving | RolloutProgress::Stuck => false,
+    };
+    if restarts && is_watched {
         return (Action::None, pending(PendingCause::Rollout), None);
     }
     if restarts && !observed.slot_free {

@@ -209,6 +209,13 @@ fn pods_that_the_gate_watches_under_a_pause_stay_those_of_the_template() {
         let waited = scene.decide().outcome.reason() == "WaitingForRollout";
         assert_eq!(waited, waits, "{state:?} {reason}: a policy that mends what is stopped must get through");
     }
+    let unready = json!({"class": "NotReadyInTime", "pods": 1, "pod": "p", "firstSeen": "2026-01-01T00:00:00Z"});
+    let evidence = vec![serde_json::from_value(unready).unwrap()];
+    scene.gate = GateStatus { state: Held, reason: "Undecided".into(), evidence, ..GateStatus::default() };
+    assert_eq!(scene.decide().outcome.reason(), "Enforcing", "its own probe may be what it is held for");
+    scene.deployment["spec"]["paused"] = json!(false);
+    scene.gate = GateStatus { state: Baking, reason: "AfterCompletion".into(), ..GateStatus::default() };
+    assert_eq!(scene.decide().outcome.reason(), "WaitingForRollout", "what is baked is proven first");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::field::Field;
 use super::ledger::{Ledger, Owner};
 use super::normal::normal;
-use super::workload::Workload;
+use super::workload::{DEFAULT_GRACE_SECONDS, Workload};
 use crate::api::MARKER_ANNOTATION;
 use crate::api::workload_health::HeldField;
 use crate::core::{canonical, managers};
@@ -19,13 +19,16 @@ pub fn declared_hash(deployment: &Value, held: &[HeldField]) -> String {
     let Some(workload) = Workload::read(deployment) else { return String::new() };
     let marker = deployment.pointer("/metadata/annotations").and_then(|annotations| annotations.get(MARKER_ANNOTATION));
     let ledger = Ledger::read(held, marker.and_then(Value::as_str).unwrap_or_default());
+    let grace = Field::TerminationGracePeriodSeconds;
     let own = |container: &str, field: Field, current: Option<&Value>| {
         let claimed = container.is_empty() || managers::is_claimed(deployment, container, field.path());
         let value = match ledger.owner((container, field), current, claimed) {
             Owner::Ours { original } => original,
             Owner::Foreign | Owner::Nobody => current.cloned(),
         };
-        normal(field, value.as_ref())
+        // What the server fills in is nobody's declaration.
+        let is_default = field == grace && value.as_ref().and_then(Value::as_i64) == Some(DEFAULT_GRACE_SECONDS);
+        normal(field, value.as_ref()).filter(|_| !is_default)
     };
     let mut declared: BTreeMap<String, Value> = BTreeMap::new();
     let mut put = |container: &str, field: Field, current: Option<&Value>| {
@@ -33,7 +36,6 @@ pub fn declared_hash(deployment: &Value, held: &[HeldField]) -> String {
             declared.insert(format!("{container}/{field}"), value);
         }
     };
-    let grace = Field::TerminationGracePeriodSeconds;
     put("", grace, workload.current(grace));
     for container in workload.lasting() {
         for field in Field::OF_CONTAINER {

@@ -48,18 +48,29 @@ pub(super) struct Material<'a> {
     pub tolerate: &'a Tolerate,
     /// Pods made before this moment are given their patience anew.
     pub retried: Option<Timestamp>,
-    /// Since when the version is held for what both versions may share. What was over by then is no ground for saying
-    /// that only the new one fails: pods of the stable version that showed the same may be gone.
-    pub held_since: Option<Timestamp>,
+    /// Set while the version is held for what may be no fault of its own.
+    pub held: Option<Held>,
     /// What was known before: it tells when evidence was first seen.
     pub before: &'a [EvidenceStatus],
+}
+
+/// A hold for what may be no fault of the version. Stable pods that showed the same failure may have recovered sooner, or be
+/// gone: that only the new ones still show it is no ground for taking back, until they show something new.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    /// Since when, for this reason.
+    pub since: Timestamp,
+    /// Whether both versions show the failure, as far as was seen last.
+    pub is_shared: bool,
 }
 
 /// Adds up.
 pub(super) fn assess(material: &Material<'_>) -> Assessment {
     let lost = lost_nodes(material.pods);
-    let new = showing(material, of_revision(material, material.candidate), &lost, material.retried);
-    let old = showing(material, of_revision(material, material.stable), &lost, None);
+    let new = showing(material, &material.measure, material.retried, of_revision(material, material.candidate), &lost);
+    // What ails the stable version may well have begun before this rollout.
+    let ever = Measure { since: Timestamp::MIN, ..material.measure };
+    let old = showing(material, &ever, None, of_revision(material, material.stable), &lost);
     let refusal = refusal(material);
     let refused = refusal.filter(|(_, left)| left.is_none()).map(|(said, _)| said);
     let classes: Vec<EvidenceClass> = new.found.keys().copied().collect();
@@ -79,8 +90,10 @@ pub(super) fn assess(material: &Material<'_>) -> Assessment {
         ..Assessment::default()
     };
     if result.is_against {
-        let is_over = refused.is_none() && new.is_over_since(material.held_since);
-        result.blame = Some(judge(candidate, stable, &classes, refused, is_over, material));
+        let blame = judge(candidate, stable, &classes, refused, material);
+        let (blame, wait) = unless_old(blame, &new, material);
+        result.look_again = sooner(result.look_again, wait);
+        result.blame = Some(blame);
     }
     result.evidence = summary(material, new.found, refused);
     result
@@ -100,28 +113,40 @@ impl Showing<'_> {
     fn failed(&self) -> u32 {
         count(self.found.values().map(Vec::len).sum())
     }
+}
 
-    /// Whether all of it was over before this moment.
-    fn is_over_since(&self, moment: Option<Timestamp>) -> bool {
-        let mut all = self.found.values().flatten();
-        moment.is_some_and(|moment| all.all(|(_, evidence)| evidence.over_since.is_some_and(|over| over < moment)))
+/// While a version is held for what may be no fault of its own, it is to blame only for what is new since then, or for
+/// what has lasted for as long as a start may take; and when that may be.
+fn unless_old(blame: BlameStatus, new: &Showing<'_>, material: &Material<'_>) -> (BlameStatus, Option<SignedDuration>) {
+    let Some(held) = material.held.filter(|_| blame.verdict == Blame::Release) else { return (blame, None) };
+    let left = material.measure.patience.start - material.measure.now.duration_since(held.since);
+    let lasts = left <= SignedDuration::ZERO;
+    let mut all = new.found.values().flatten().map(|(_, evidence)| evidence.happened);
+    // Pods that are refused show nothing, and that lasts.
+    let is_new = all.any(|happened| happened.map_or(lasts, |at| at >= held.since)) || new.found.is_empty() && lasts;
+    if is_new && !held.is_shared {
+        return (blame, None);
     }
+    let rule = format!("nothing new since it is held: {}", blame.rule);
+    (BlameStatus { verdict: Blame::Unknown, rule }, (!lasts).then_some(left))
 }
 
 fn showing<'a>(
     material: &Material<'_>,
+    measure: &Measure<'_>,
+    retried: Option<Timestamp>,
     pods: impl Iterator<Item = &'a PodView>,
     lost: &BTreeSet<&str>,
-    retried: Option<Timestamp>,
 ) -> Showing<'a> {
     let mut result = Showing::default();
     let mut restarts = 0_u32;
     for pod in pods.filter(|pod| !says_nothing(pod, lost)) {
         result.pods += 1;
-        if is_pardoned(pod, material, retried) {
+        if let Some(left) = pardon(pod, material, retried) {
+            result.wait = sooner(result.wait, Some(left));
             continue;
         }
-        let (evidence, wait) = evidence::of_pod(pod, &material.measure);
+        let (evidence, wait) = evidence::of_pod(pod, measure);
         result.wait = sooner(result.wait, wait);
         if let Some(evidence) = evidence {
             if evidence.is_restart {
@@ -157,12 +182,16 @@ fn of_revision<'a>(
     revision.into_iter().flat_map(move |revision| pods.iter().filter(move |pod| pod.revision == revision.uid))
 }
 
-/// A person asked to try again: what these pods went through is no evidence until they had their time anew.
-fn is_pardoned(pod: &PodView, material: &Material<'_>, retried: Option<Timestamp>) -> bool {
-    retried.is_some_and(|retried| {
-        let over = material.measure.now.duration_since(retried) >= material.measure.patience.start;
-        !over && pod.created.is_none_or(|created| created < retried)
-    })
+/// A person asked to try again: what these pods went through is no evidence until they had their time anew; and how long
+/// that is yet. One that waits for its next try has had none.
+fn pardon(pod: &PodView, material: &Material<'_>, retried: Option<Timestamp>) -> Option<SignedDuration> {
+    let retried = retried.filter(|retried| pod.created.is_none_or(|created| created < *retried))?;
+    let left = material.measure.patience.start - material.measure.now.duration_since(retried);
+    if left > SignedDuration::ZERO {
+        return Some(left);
+    }
+    let waits = pod.containers.iter().any(|container| container.waits_since(retried));
+    waits.then_some(material.measure.patience.start)
 }
 
 /// Nodes that do not answer any more, as far as pods show it: see [`PodView::is_cut_off`].
@@ -200,7 +229,6 @@ fn judge(
     stable: Cohort,
     classes: &[EvidenceClass],
     refused: Option<&str>,
-    is_over: bool,
     material: &Material<'_>,
 ) -> BlameStatus {
     use EvidenceClass::{NotReadyInTime, ReadinessGatePending, ReadyFlapping, Unschedulable};
@@ -232,12 +260,7 @@ fn judge(
         );
         return BlameStatus { verdict: Blame::Unknown, rule };
     }
-    let blame = blame::blame(candidate, stable);
-    if is_over && blame.verdict == Blame::Release {
-        let rule = format!("nothing new since it is held: {}", blame.rule);
-        return BlameStatus { verdict: Blame::Unknown, rule };
-    }
-    blame
+    blame::blame(candidate, stable)
 }
 
 fn summary(

@@ -99,7 +99,8 @@ one-sided, 5 %. Significant: Release. Not significant: Environment if stable pod
 bad pod). Below 5 pods the shares are compared: no stable pod fails: Release; stable pods fail as often or more: Environment;
 both fail, the new ones more: Unknown. Waiting for nodes, quota or readiness gates is Unknown as long as no stable pod waits
 too, and so is an API server that cannot ask its webhooks. Environment and Unknown hold, and never take capacity back; such a hold
-ends by itself after 30 s without evidence. What was over before such a hold began does not turn it against the release.
+ends by itself after 30 s without evidence. Such a hold turns against the release only for what the new version shows anew
+since the stable pods were seen to be well, or for what lasts for `patience.startSeconds` from then.
 
 ## Limits of handing back
 
@@ -117,9 +118,9 @@ ends by itself after 30 s without evidence. What was over before such a hold beg
   anew. That a pod had been ready before is told from its times.
 - Which refusals of pods may pass is told from the API server's words: a webhook that cannot be called, a ServiceAccount that
   does not exist. Everything else counts at once.
-- While a step, a hold that may end by itself, or the way back pauses a rollout, an edit of the policy that restarts pods waits; other
-  holds let it through, so that a policy can mend what it broke. What it mends is tried again on Retry: an edit of the policy
-  does not clear a verdict on the application.
+- While a step, the last bake, a hold that may end by itself, or the way back is under way, an edit of the policy that restarts pods waits; not
+  where the policy's own probes may be what it is held for. Other holds let it through. What it mends is tried again on Retry: an edit
+  of the policy does not clear a verdict on the application.
 
 ## States
 

@@ -63,8 +63,8 @@ pub struct Evidence {
     pub message: String,
     /// Whether it is about restarts, of which some may be tolerated.
     pub is_restart: bool,
-    /// When that happened, if it is over: the container runs again. None: it is so now.
-    pub over_since: Option<Timestamp>,
+    /// When it happened, where it is an event and not a state that lasts.
+    pub happened: Option<Timestamp>,
 }
 
 /// What evidence is judged by.
@@ -94,24 +94,24 @@ pub fn of_pod(pod: &PodView, measure: &Measure<'_>) -> (Option<Evidence>, Option
         return (Some(found), left);
     }
     if pod.phase == Phase::Failed {
-        let message = format!("the pod failed: {}", printable(&pod.reason));
-        return (Some(whole_pod(EvidenceClass::Crash, message)), None);
+        let message = format!("the pod failed: {}", pod.reason);
+        return (Some(whole_pod(EvidenceClass::Crash, &message)), None);
     }
     of_time(pod, measure)
 }
 
 /// Evidence of a pod, not of one of its containers.
-fn whole_pod(class: EvidenceClass, message: String) -> Evidence {
-    Evidence { class, container: "".into(), message, is_restart: false, over_since: None }
+fn whole_pod(class: EvidenceClass, message: &str) -> Evidence {
+    Evidence { class, container: "".into(), message: printable(message), is_restart: false, happened: None }
 }
 
 /// How a container ended, as evidence.
 fn of_end(pod: &PodView, container: &ContainerView, ended: &Terminated, start: &Start) -> Evidence {
     let (class, message) = (class_of_end(pod, container, ended, start), describe(container, ended));
-    found(container, class, message)
+    Evidence { happened: ended.finished, ..found(container, class, &message) }
 }
 
-fn found(container: &ContainerView, class: EvidenceClass, message: String) -> Evidence {
+fn found(container: &ContainerView, class: EvidenceClass, message: &str) -> Evidence {
     let is_restart = matches!(
         class,
         EvidenceClass::Crash
@@ -120,12 +120,13 @@ fn found(container: &ContainerView, class: EvidenceClass, message: String) -> Ev
             | EvidenceClass::StartupFailed
             | EvidenceClass::RestartedAfterReady
     );
-    Evidence { class, container: container.name.clone(), message, is_restart, over_since: None }
+    let message = printable(message);
+    Evidence { class, container: container.name.clone(), message, is_restart, happened: None }
 }
 
 /// What is evidence at once, and as long as it lasts.
 fn of_container(pod: &PodView, container: &ContainerView, measure: &Measure<'_>) -> Option<Evidence> {
-    let found = |class, message| Some(found(container, class, message));
+    let found = |class, message: String| Some(found(container, class, &message));
     if let Some(waiting) = &container.waiting {
         let said = if waiting.message.is_empty() { &waiting.reason } else { &waiting.message };
         let said = format!("{}: {said}", waiting.reason);
@@ -177,8 +178,8 @@ fn of_last_run(
     if left.is_some_and(|left| left <= SignedDuration::ZERO) {
         return None;
     }
-    let over_since = ended.finished.or(container.running_since);
-    Some((Evidence { over_since, ..of_end(pod, container, ended, measure.start) }, left))
+    let happened = ended.finished.or(container.running_since);
+    Some((Evidence { happened, ..of_end(pod, container, ended, measure.start) }, left))
 }
 
 fn class_of_end(pod: &PodView, container: &ContainerView, ended: &Terminated, start: &Start) -> EvidenceClass {
@@ -221,7 +222,7 @@ fn of_time(pod: &PodView, measure: &Measure<'_>) -> (Option<Evidence>, Option<Si
         if left > SignedDuration::ZERO {
             return (None, Some(left));
         }
-        (Some(Evidence { container: container.into(), ..whole_pod(class, printable(&message)) }), None)
+        (Some(Evidence { container: container.into(), ..whole_pod(class, &message) }), None)
     };
     if !pod.scheduled {
         let why = if pod.unschedulable.is_empty() { "no node was chosen" } else { &pod.unschedulable };
@@ -231,7 +232,8 @@ fn of_time(pod: &PodView, measure: &Measure<'_>) -> (Option<Evidence>, Option<Si
         let left = pod.ready_since.map(|since| RECOVERED - measure.now.duration_since(since));
         if pod.ready_losses >= 2 && left.is_none_or(|left| left > SignedDuration::ZERO) {
             let message = format!("lost its readiness {} times", pod.ready_losses);
-            return (Some(whole_pod(EvidenceClass::ReadyFlapping, message)), left);
+            let flapped = whole_pod(EvidenceClass::ReadyFlapping, &message);
+            return (Some(Evidence { happened: pod.ready_since, ..flapped }), left);
         }
         return (None, None);
     }

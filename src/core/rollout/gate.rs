@@ -175,7 +175,8 @@ fn holds(guard: Guard, s: &Situation<'_>) -> bool {
         Guard::GatingOff => matches!(s.seen.gating, Gating::Off(_)),
         Guard::Recreate => deployment.recreate,
         Guard::ForeignPods => s.seen.has_foreign_pods,
-        Guard::UnpausedByOther => s.is_unpaused_by_other(),
+        // Who writes another version whole, pause and all, says nothing of the one that was held.
+        Guard::UnpausedByOther => s.is_unpaused_by_other() && !s.is_new(),
         Guard::PausedByOther => s.is_paused_by_other(),
         Guard::NoReplicas => deployment.replicas == 0,
         Guard::TemplateIsStable => s.is_template_stable(),
@@ -361,7 +362,9 @@ fn look_again(situation: &Situation<'_>, has_moved: bool, action: &Action) -> Op
     let now = situation.seen.now;
     let memory = situation.memory;
     let mut wait = situation.assessment.look_again;
-    if memory.state == GateState::Baking {
+    // After completion, pods that are away come back with an event.
+    let bakes = memory.reason == AT_STEP || situation.seen.is_complete();
+    if memory.state == GateState::Baking && bakes {
         let left = situation.bake_ends().map(|end| end.duration_since(now).max(MOMENT));
         wait = sooner(wait, left);
     }

@@ -195,6 +195,12 @@ pub(super) fn apply(effect: Effect, reason: &str, situation: &Situation<'_>, mem
                 record.swaps = 0;
             }
         }
+        Effect::KeepNotTaken => {
+            let known = find_rejected(memory, version).map(|rejected| rejected.version.clone());
+            for rejected in memory.rejected.iter_mut().filter(|one| Some(&one.version) == known.as_ref()) {
+                rejected.taken_back = false;
+            }
+        }
         Effect::EndRestored => log(memory, Outcome::Restored, reason, seen),
         Effect::EndReverted => {
             end(memory, Outcome::Reverted, reason, seen);

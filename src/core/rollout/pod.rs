@@ -174,6 +174,15 @@ impl ContainerView {
     }
 }
 
+impl ContainerView {
+    /// Whether it waits for a restart, and ended before this moment.
+    pub fn waits_since(&self, moment: Timestamp) -> bool {
+        let ended = self.last.as_ref().or(self.terminated.as_ref()).and_then(|ended| ended.finished);
+        let is_in_back_off = self.waiting.as_ref().is_some_and(|waiting| &*waiting.reason == "CrashLoopBackOff");
+        is_in_back_off && ended.is_some_and(|ended| ended < moment)
+    }
+}
+
 impl PodView {
     /// This pod, with what was seen of it before.
     #[must_use]

@@ -4,7 +4,7 @@ use super::transition::Wants;
 use crate::api::gate::GateState::{
     self, AwaitingApproval, Baking, Held, NotGated, Restored, Restoring, Reverted, Rolling, Stable,
 };
-use crate::api::gate::GateStatus;
+use crate::api::gate::{EvidenceClass, GateStatus};
 
 /// What a state wants.
 pub fn wants(state: GateState, reason: &str) -> Wants {
@@ -22,14 +22,22 @@ pub fn is_held(state: GateState) -> bool {
 }
 
 /// Whether the gate paused a rollout that is to go on, or back, without anything new in the template: at a step, for what
-/// may pass, or on the way back.
+/// may pass, or on the way back. Not where the policy's own probes may be what holds it.
 pub fn goes_on_by_itself(gate: &GateStatus) -> bool {
     match gate.state {
         Baking => gate.reason == AT_STEP,
         AwaitingApproval | Restoring => true,
-        Held => TRANSIENT.contains(&gate.reason.as_str()),
+        Held => TRANSIENT.contains(&gate.reason.as_str()) && !may_be_for_probes(gate),
         _ => false,
     }
+}
+
+/// Whether a probe can have made what the version is held for, or no pods are left that would be replaced.
+fn may_be_for_probes(gate: &GateStatus) -> bool {
+    use EvidenceClass::{LivenessKilled, NotReadyInTime, ReadyFlapping, RestartedAfterReady, StartupFailed};
+    let by_probes = [NotReadyInTime, ReadyFlapping, LivenessKilled, StartupFailed, RestartedAfterReady];
+    gate.evidence.iter().any(|one| by_probes.contains(&one.class))
+        || gate.rollout.as_ref().is_some_and(|record| record.complete)
 }
 
 /// Reason of the bake after completion.
@@ -41,7 +49,9 @@ pub const REVERTING: &str = "Reverting";
 /// Reason once it is.
 pub const REVERTED: &str = "Reverted";
 /// Reasons of holds that end by themselves.
-pub const TRANSIENT: &[&str] = &["Environment", "Undecided"];
+pub const TRANSIENT: &[&str] = &[ENVIRONMENT, "Undecided"];
+/// Reason of a hold for a failure that both versions show.
+pub const ENVIRONMENT: &str = "Environment";
 /// Reasons of holds in which evidence is not looked at any more.
 pub(super) const CLOSED: &[&str] = &[
     BY_REQUEST,

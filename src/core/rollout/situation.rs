@@ -3,12 +3,12 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::assess::{Assessment, Material, assess};
+use super::assess::{Assessment, Held, Material, assess};
 use super::evidence::{Measure, Patience};
 use super::facts::{Deployed, Paused, Revision};
 use super::pod::PodView;
 use super::restore;
-use super::table::{AFTER_COMPLETION, REVERTING, TRANSIENT, Wants, wants};
+use super::table::{AFTER_COMPLETION, ENVIRONMENT, REVERTING, TRANSIENT, Wants, wants};
 use crate::api::gate::{Blame, GateState, GateStatus, Proven, Rejected, RolloutRecord, Version};
 use crate::api::rollout::{Approval, OnFailure, Rollout, Step, WhenBudgetSpent};
 use crate::api::workload_health::{Action as Asked, Request};
@@ -379,7 +379,11 @@ pub(super) fn assessment(seen: &Seen<'_>, memory: &GateStatus) -> Assessment {
         },
         tolerate: &rollout.tolerate,
         retried: record.retried.as_ref().map(|time| time.0),
-        held_since: memory.since.as_ref().filter(|_| is_transient(memory)).map(|since| since.0),
+        held: memory
+            .since
+            .as_ref()
+            .filter(|_| is_transient(memory))
+            .map(|since| Held { since: since.0, is_shared: memory.reason == ENVIRONMENT }),
         before: &memory.evidence,
     })
 }

@@ -2,7 +2,8 @@
 //! `docs/reference/rollout-gate.md` is made from them.
 
 pub use super::reasons::{
-    AFTER_COMPLETION, AT_STEP, REVERTED, REVERTING, TRANSIENT, WITHOUT_EVIDENCE, goes_on_by_itself, is_held, wants,
+    AFTER_COMPLETION, AT_STEP, ENVIRONMENT, REVERTED, REVERTING, TRANSIENT, WITHOUT_EVIDENCE, goes_on_by_itself,
+    is_held, wants,
 };
 use super::reasons::{BY_REQUEST, CLOSED, STABLE_FAILS};
 pub use super::transition::{Effect, Guard, Reasons, Row, Wants};
@@ -202,6 +203,28 @@ pub const TABLE: &[Row] = &[
         "Retried",
         Effect::Retry,
         "Somebody asked to try this version again.",
+    ),
+    only(
+        &[REVERTING],
+        row(
+            &[Reverted],
+            Guard::AskedRetry,
+            Rolling,
+            "Retried",
+            Effect::Retry,
+            "Somebody asked to try this version again.",
+        ),
+    ),
+    only(
+        &[REVERTING],
+        row(
+            &[Reverted],
+            Guard::AskedResume,
+            NotGated,
+            "Overridden",
+            Effect::Override,
+            "Somebody asked to let this version pass; it is not held again.",
+        ),
     ),
     only(
         &[BY_REQUEST],
@@ -544,7 +567,7 @@ pub const TABLE: &[Row] = &[
             Guard::RevertRefused,
             Held,
             "RevertRefused",
-            Effect::None,
+            Effect::KeepNotTaken,
             "Held: the stable template was refused: {refused}",
         ),
     ),

@@ -146,6 +146,8 @@ pub enum Effect {
     Reject,
     /// The version is rejected, and the capacity taken back from it.
     TakeBack,
+    /// The version stays rejected, but nothing was taken back from it.
+    KeepNotTaken,
     /// The record ends: the stable version has the capacity.
     EndRestored,
     /// The record ends: the stable version's template is back.

@@ -149,6 +149,19 @@ fn that_a_pod_had_been_ready_can_be_told_from_its_times() {
 }
 
 #[test]
+fn what_is_kept_of_a_message_fits_into_the_status() {
+    let long = format!("Back-off pulling image: ErrImagePull: {}: not found", "registry.example.com/team/".repeat(20));
+    for reason in ["ImagePullBackOff", "CreateContainerConfigError", "PostStartHookError", "ContainerCreating"] {
+        let raw = pod(app(waiting(reason, &long), json!({}), 0), false);
+        let found = judge(&serde_json::from_value(raw).unwrap(), 9_999).unwrap();
+        assert!(found.message.chars().count() <= 256, "{}", found.message);
+    }
+    let mut raw = pod(app(json!({}), json!({}), 0), false);
+    (raw["status"]["phase"], raw["status"]["reason"]) = (json!("Failed"), json!(long));
+    assert!(judge(&serde_json::from_value(raw).unwrap(), 5).unwrap().message.chars().count() <= 256);
+}
+
+#[test]
 fn a_first_failed_pull_gets_patience() {
     let raw = pod(app(waiting("ErrImagePull", "i/o timeout"), json!({}), 0), false);
     assert_eq!(class(&raw, 299), None);

@@ -102,6 +102,8 @@ const EXAMPLES: &[Example] = &[
     (Held, "Failing", Guard::AskedRetry, &[Fact::Asked(Asked::Retry)]),
     (Held, "ByRequest", Guard::AskedResumeOfRejected, &[Template("v3"), WasRejected, Fact::Asked(Asked::Resume)]),
     (Held, "ByRequest", Guard::AskedResumeWhileFrozen, &[Template("v3"), Frozen, Fact::Asked(Asked::Resume)]),
+    (Reverted, REVERTING, Guard::AskedRetry, &[Fact::Asked(Asked::Retry)]),
+    (Reverted, REVERTING, Guard::AskedResume, &[Fact::Asked(Asked::Resume)]),
     (Held, "ByRequest", Guard::AskedResumeOwnHold, &[Fact::Asked(Asked::Resume)]),
     (Held, "Failing", Guard::AskedResume, &[Fact::Asked(Asked::Resume)]),
     (Baking, "Step", Guard::AskedSkip, &[Steps(&[1]), Fact::Asked(Asked::Skip)]),

@@ -72,6 +72,74 @@ fn pods_of_the_stable_version_that_are_replaced_during_a_hold_do_not_make_it_the
 }
 
 #[test]
+fn stable_pods_that_recover_first_do_not_make_it_the_new_ones_fault() {
+    let mut stage = letting_in(OnFailure::Restore);
+    stage.set("v1", 1, 3, 0);
+    stage.set("v2", 2, 1, 0);
+    let at = stage.now.to_string();
+    let crashed = json!({"exitCode": 1, "reason": "Error", "finishedAt": at});
+    let new = |stage: &mut Stage, ended: &serde_json::Value| {
+        let pod = stage.pods.iter_mut().find(|pod| &*pod.revision == "v2").unwrap();
+        pod.containers[0].last = Some(serde_json::from_value(ended.clone()).unwrap());
+    };
+    new(&mut stage, &crashed);
+    assert_eq!(told(&mut stage), (Held, "Environment".into()));
+    stage.pass(180);
+    stage.set("v1", 1, 3, 3); // the database is back; the new pod is in its back-off for minutes yet
+    assert_eq!(told(&mut stage), (Held, "Undecided".into()));
+    stage.pass(200);
+    assert_eq!(told(&mut stage), (Held, "Undecided".into()), "it did not try again since");
+    let again = json!({"exitCode": 1, "reason": "Error", "finishedAt": stage.now.to_string()});
+    new(&mut stage, &again);
+    assert_eq!(told(&mut stage), (Restoring, "Restoring".into()), "it crashes with the database there");
+}
+
+#[test]
+fn a_version_that_comes_during_an_outage_is_not_to_blame_for_it() {
+    let mut stage = letting_in(OnFailure::Restore);
+    let since = stage.now - SignedDuration::from_mins(10);
+    for pod in stage.pods.iter_mut().filter(|pod| &*pod.revision == "v1") {
+        (pod.ready, pod.was_ready, pod.ready_since, pod.ready_losses) = (false, true, Some(since), 1);
+        pod.containers[0].ready = false;
+    }
+    stage.revisions.iter_mut().filter(|revision| &*revision.name == "v1").for_each(|revision| {
+        (revision.ready, revision.available) = (0, 0);
+    });
+    stage.set("v2", 2, 1, 0);
+    assert_eq!(told(&mut stage), (Held, "Environment".into()));
+}
+
+#[test]
+fn a_pod_in_its_back_off_has_not_been_tried_again_by_a_retry() {
+    let mut stage = letting_in(OnFailure::Hold);
+    stage.set("v2", 2, 1, 0);
+    let ended = json!({"exitCode": 1, "reason": "Error", "finishedAt": stage.now.to_string()});
+    stage.pods.last_mut().unwrap().containers[0].last = Some(serde_json::from_value(ended).unwrap());
+    assert_eq!(told(&mut stage), (Held, "Failing".into()));
+    stage.pass(10);
+    let template_hash = stage.deployment.version.template_hash.clone();
+    stage.request = Some(Request { action: Asked::Retry, template_hash, id: "1".into() });
+    let retried = stage.settle().0;
+    assert_eq!((retried.state(), retried.look_again), (Rolling, Some(SignedDuration::from_secs(300))));
+    stage.pass(301);
+    assert_eq!(told(&mut stage).0, Rolling, "it waits yet");
+    let again = json!({"exitCode": 1, "reason": "Error", "finishedAt": stage.now.to_string()});
+    stage.pods.last_mut().unwrap().containers[0].last = Some(serde_json::from_value(again).unwrap());
+    assert_eq!(told(&mut stage), (Held, "Failing".into()));
+}
+
+#[test]
+fn a_last_bake_that_waits_for_pods_sets_no_timer() {
+    let mut stage = letting_in(OnFailure::Restore);
+    stage.set("v1", 1, 0, 0);
+    stage.set("v2", 2, 3, 3);
+    assert_eq!(told(&mut stage), (Baking, "AfterCompletion".into()));
+    stage.pass(500);
+    stage.deployment.replicas = 4; // scaled up, and the fourth pod finds no node yet
+    assert_eq!(stage.settle().0.look_again, None);
+}
+
+#[test]
 fn restarts_that_are_tolerated_are_tolerated_of_the_stable_version_too() {
     let mut stage = letting_in(OnFailure::Restore);
     stage.rollout.as_mut().unwrap().tolerate.restarts = 3;
@@ -274,4 +342,20 @@ fn a_rejected_version_that_comes_during_a_persons_hold_never_flows() {
     let (verdict, action) = stage.settle();
     assert_eq!((verdict.state(), verdict.reason(), action), (Held, "RejectedVersion", Action::None));
     assert_eq!(stage.deployment.paused, Paused::ByUs, "not even for a moment");
+}
+
+#[test]
+fn another_version_that_is_written_whole_over_our_pause_is_gated_as_any_other() {
+    let mut stage = letting_in(OnFailure::Hold);
+    stage.set("v2", 2, 1, 0);
+    assert_eq!(told(&mut stage), (Held, "Failing".into()));
+    stage.deployment.paused = Paused::No; // a PUT knows of no pause
+    stage.push("v3");
+    assert_eq!(told(&mut stage), (Rolling, "Rolling".into()));
+    stage.set("v3", 3, 1, 0);
+    assert_eq!(told(&mut stage), (Held, "Failing".into()));
+    stage.deployment.paused = Paused::No;
+    stage.push("v2");
+    assert_eq!(told(&mut stage), (Held, "RejectedVersion".into()));
+    assert_eq!(stage.deployment.paused, Paused::ByUs);
 }
