@@ -37,6 +37,11 @@ build: ## Build target/debug/gracekeeper
 	@$(RIG)/setup --no-rig
 	cargo build --locked
 
+.PHONY: image
+image: ## Container images of the operator and the sample shop, without a container engine (VERIFY=1 builds twice)
+	@$(RIG)/setup --node
+	@e2e/image $(if $(VERIFY),--verify)
+
 .PHONY: run
 run: ## Run the operator against the current KUBECONFIG
 	@$(RIG)/setup --no-rig

@@ -99,3 +99,12 @@ fn no_module_is_a_drawer_for_anything() {
         }
     }
 }
+
+#[test]
+fn the_dockerfile_builds_with_the_pinned_toolchain() {
+    let read = |path: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let toolchain = read("rust-toolchain.toml");
+    let channel = toolchain.lines().find_map(|line| line.strip_prefix("channel = ")).unwrap().trim_matches('"');
+    let image = format!("FROM rust:{channel}-");
+    assert!(read("Dockerfile").contains(&image), "the Dockerfile must start with {image}");
+}
