@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::api::workload_health::Action;
+use crate::commands::leave::LeaveArgs;
 use crate::commands::plan::PlanArgs;
 use crate::commands::report::ReportArgs;
 use crate::commands::request::RequestArgs;
@@ -45,6 +46,8 @@ pub enum Command {
     Resume(RequestArgs),
     /// Show the availability of each workload over its window.
     Report(Box<ReportArgs>),
+    /// Delete the policies and wait until every Deployment has been let go, before an uninstall.
+    Leave(LeaveArgs),
     /// Run the operator.
     Run(Box<RunArgs>),
     /// Print the CustomResourceDefinitions as YAML.

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Status(args) => commands::status::run(&args),
         Command::Report(args) => commands::report::run(&args),
+        Command::Leave(args) => commands::leave::run(&args),
         Command::Plan(args) => return commands::plan::main(&args),
         Command::Run(args) => commands::run::run(&args),
         Command::Crd => commands::crd::yaml().map_err(Into::into).and_then(|yaml| print(&yaml)),

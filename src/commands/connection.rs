@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use http::Uri;
-use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::config::KubeConfigOptions;
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, Config, ResourceExt};
@@ -206,6 +206,32 @@ impl Connection {
 
     fn scope(&self, selection: &Selection<'_>) -> Option<&str> {
         (!selection.everywhere).then_some(&*self.namespace)
+    }
+
+    /// Whether the cluster has this kind at all.
+    pub(super) async fn serves(&self, kind: Kind) -> anyhow::Result<bool> {
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind.resource());
+        let look = async {
+            match api.list_metadata(&ListParams::default().limit(1)).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+                // Rights in some namespaces only: whoever is refused is told so by what follows.
+                Err(kube::Error::Api(status)) if status.code == 403 => Ok(true),
+                answer => answer.map(|_| true),
+            }
+        };
+        self.within("list", kind, None, look).await
+    }
+
+    /// Deletes the object; one that is gone already is no error.
+    pub(super) async fn delete_in(&self, namespace: &str, kind: Kind, name: &str) -> anyhow::Result<()> {
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &kind.resource());
+        let delete = async {
+            match api.delete(name, &DeleteParams::default()).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+                answer => answer.map(|_| ()),
+            }
+        };
+        self.within("delete", kind, Some(namespace), delete).await
     }
 
     /// Changes the object by a JSON merge patch.

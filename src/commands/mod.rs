@@ -2,6 +2,7 @@
 
 mod connection;
 pub mod crd;
+pub mod leave;
 pub mod plan;
 pub mod report;
 pub mod request;
