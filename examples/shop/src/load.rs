@@ -22,8 +22,8 @@ use crate::settings::Load;
 /// How one request ended.
 enum Fate {
     Answered(Duration),
-    /// By the step at which it failed.
-    Lost(String),
+    /// By the step at which it failed; with the time at which it was sent, from the start.
+    Lost(String, Duration),
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -39,6 +39,9 @@ struct Report {
     p50_millis: u64,
     p99_millis: u64,
     max_millis: u64,
+    /// When the first and the last lost request were sent, from the start of the load.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost_between_millis: Option<(u64, u64)>,
     /// Requests that could not be sent in time: the client itself was too slow.
     late: u64,
 }
@@ -67,7 +70,7 @@ pub(crate) async fn run(settings: Load) -> ExitCode {
                     break;
                 }
                 sent += 1;
-                requests.spawn(request(settings.clone()));
+                requests.spawn(request(settings.clone(), start));
             }
             Some(Ok(fate)) = requests.join_next() => fates.push(fate),
             _ = terminate.recv() => break,
@@ -92,7 +95,12 @@ fn summary(fates: &[Fate]) -> Report {
     for fate in fates {
         match fate {
             Fate::Answered(time) => times.push(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
-            Fate::Lost(reason) => *report.reasons.entry(reason.clone()).or_default() += 1,
+            Fate::Lost(reason, at) => {
+                *report.reasons.entry(reason.clone()).or_default() += 1;
+                let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
+                let (first, last) = report.lost_between_millis.unwrap_or((at, at));
+                report.lost_between_millis = Some((first.min(at), last.max(at)));
+            }
         }
     }
     times.sort_unstable();
@@ -103,12 +111,13 @@ fn summary(fates: &[Fate]) -> Report {
     report
 }
 
-async fn request(settings: Arc<Load>) -> Fate {
+async fn request(settings: Arc<Load>, began: Instant) -> Fate {
     let start = Instant::now();
+    let at = start.duration_since(began);
     match timeout(Duration::from_millis(settings.timeout_millis), exchange(&settings)).await {
         Ok(Ok(())) => Fate::Answered(start.elapsed()),
-        Ok(Err(reason)) => Fate::Lost(reason),
-        Err(_) => Fate::Lost("no answer in time".into()),
+        Ok(Err(reason)) => Fate::Lost(reason, at),
+        Err(_) => Fate::Lost("no answer in time".into(), at),
     }
 }
 
@@ -149,12 +158,12 @@ mod tests {
     #[test]
     fn a_report_counts_each_request_once() {
         let mut fates: Vec<Fate> = (1..=98).map(|n| Fate::Answered(Duration::from_millis(n))).collect();
-        fates.extend(
-            ["connect: connection refused", "connect: connection refused", "status 503"].map(|r| Fate::Lost(r.into())),
-        );
+        let lost = [("connect: connection refused", 40), ("connect: connection refused", 20), ("status 503", 30)];
+        fates.extend(lost.map(|(reason, at)| Fate::Lost(reason.into(), Duration::from_millis(at))));
         let report = summary(&fates);
         assert_eq!((report.answered, report.lost), (98, 3));
         assert_eq!(report.reasons["connect: connection refused"], 2);
+        assert_eq!(report.lost_between_millis, Some((20, 40)));
         assert_eq!((report.p50_millis, report.p99_millis, report.max_millis), (49, 97, 98));
     }
 
