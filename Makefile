@@ -101,6 +101,10 @@ explore: ## The rollout gate's states, of more pods and with more actors than ea
 	@$(RIG)/setup --no-rig
 	GRACEKEEPER_EXPLORE=1 cargo test --locked --lib explore -- --nocapture --test-threads 1
 
+.PHONY: e2e
+e2e: ## On a real node with real containers, root on Linux: image, Helm, probes, requests, outages (ONLY="WORD..." chooses)
+	@e2e/suite $(ONLY)
+
 .PHONY: bench
 bench: ## Convergence, reaction, false alarms, requests, memory and instructions; fails on a false alarm
 	@$(RIG)/setup

@@ -15,6 +15,9 @@ pub(crate) struct Cluster {
     pub(crate) audit_log: Option<PathBuf>,
     /// Processes of our own control plane, by name.
     pub(crate) pids: BTreeMap<String, u32>,
+    /// Folder of a node of our own, by which `e2e/node` reaches it.
+    #[allow(dead_code)] // tests on a real node use it
+    pub(crate) node: Option<PathBuf>,
     /// Folder of kubectl and helm.
     binaries: PathBuf,
     /// The rig ends when its standard input does, however this process ends: nothing is left behind.
@@ -44,7 +47,19 @@ impl Cluster {
     #[allow(dead_code)] // benchmarks have one of their own shape
     pub(crate) fn share(cluster: Self) {
         cluster.install_crds();
+        Self::share_bare(cluster);
+    }
+
+    /// The same without the CRDs, where the chart brings them.
+    #[allow(dead_code)] // tests on a real node do
+    pub(crate) fn share_bare(cluster: Self) {
         assert!(CLUSTER.set(cluster).is_ok(), "the shared cluster is in use already");
+    }
+
+    /// The shared one, which somebody has made already.
+    #[allow(dead_code)] // tests on a real node use it
+    pub(crate) fn shared_as_it_is() -> &'static Self {
+        CLUSTER.get().expect("a cluster is shared")
     }
 
     pub(crate) fn install_crds(&self) {
@@ -52,25 +67,38 @@ impl Cluster {
         self.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "-f", "crds/"]);
     }
 
-    fn existing() -> Self {
+    pub(crate) fn existing() -> Self {
         let kubeconfig = std::env::var_os("KUBECONFIG").expect("USE_EXISTING_CLUSTER needs KUBECONFIG").into();
-        Self { kubeconfig, audit_log: None, pids: BTreeMap::new(), binaries: binaries(), _control_plane: None }
+        Self {
+            kubeconfig,
+            audit_log: None,
+            pids: BTreeMap::new(),
+            node: None,
+            binaries: binaries(),
+            _control_plane: None,
+        }
     }
 
     /// Starts a control plane of its own.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(root().join("e2e/rig/control-plane"))
+        Self::start_by("e2e/rig/control-plane", arguments)
+    }
+
+    /// Starts a control plane by this script, which says where things are and then `ready`.
+    pub(crate) fn start_by(script: &str, arguments: &[&str]) -> Self {
+        let mut child = Command::new(root().join(script))
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("e2e/rig/control-plane starts");
-        let (mut kubeconfig, mut audit_log, mut ready) = (None, None, false);
+            .expect("the script of the control plane starts");
+        let (mut kubeconfig, mut audit_log, mut node, mut ready) = (None, None, None, false);
         let mut pids = BTreeMap::new();
         for line in BufReader::new(child.stdout.take().unwrap()).lines() {
             match line.unwrap().split_once('=') {
                 Some(("KUBECONFIG", path)) => kubeconfig = Some(PathBuf::from(path)),
                 Some(("AUDIT_LOG", path)) => audit_log = Some(PathBuf::from(path)),
+                Some(("DIR", path)) => node = Some(PathBuf::from(path)),
                 Some(("PIDS", list)) => {
                     let pairs = list.split_whitespace().filter_map(|item| item.split_once(':'));
                     pids.extend(pairs.map(|(name, pid)| (name.to_owned(), pid.parse().unwrap())));
@@ -83,7 +111,14 @@ impl Cluster {
             }
         }
         assert!(ready, "the control plane did not come up; its words are above");
-        Self { kubeconfig: kubeconfig.unwrap(), audit_log, pids, binaries: binaries(), _control_plane: Some(child) }
+        Self {
+            kubeconfig: kubeconfig.unwrap(),
+            audit_log,
+            pids,
+            node,
+            binaries: binaries(),
+            _control_plane: Some(child),
+        }
     }
 
     /// A client with the rights of an administrator.
@@ -94,6 +129,14 @@ impl Cluster {
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.binaries.join(program));
         command.env("KUBECONFIG", &self.kubeconfig).current_dir(root()).stdin(Stdio::null());
+        command
+    }
+
+    /// kubectl with these words, to be started by whoever reads it as it speaks.
+    #[allow(dead_code)] // tests on a real node use it
+    pub(crate) fn kubectl_command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command("kubectl");
+        command.args(arguments);
         command
     }
 

@@ -1,0 +1,111 @@
+//! What is promised, on real containers: `make e2e` builds the images, starts a node and runs these one after another, in
+//! the order of a life: install, upgrade, load, bad releases, outages, uninstall. All share one operator, installed by
+//! Helm as a user would. Words after `--` choose tests by parts of their names.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::exit,
+    clippy::disallowed_methods,
+    clippy::needless_pass_by_value
+)] // a test may fail
+
+#[allow(dead_code, unused_imports)] // shared with the tests on simulated nodes
+#[path = "../apiserver/support/mod.rs"]
+mod support;
+
+mod install;
+mod probes;
+mod releases;
+mod requests;
+mod shop;
+mod survival;
+mod world;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use world::World;
+
+type Run = fn(&'static World) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The tests in the order in which they run: `module::test`.
+macro_rules! tests {
+    ($($module:ident::$test:ident),* $(,)?) => {
+        &[$((concat!(stringify!($module), "::", stringify!($test)), |world| Box::pin($module::$test(world)))),*]
+    };
+}
+
+const TESTS: &[(&str, Run)] = tests![
+    install::two_restricted_replicas_become_ready_and_one_leads,
+    install::the_image_on_the_node_is_the_one_that_was_built,
+    install::a_policy_rolls_a_deployment_once_and_its_pods_stay_ready,
+    install::an_upgrade_restarts_no_pod_of_a_user,
+    install::the_standby_takes_over_when_the_leader_is_killed,
+    probes::a_start_within_the_budget_is_left_alone,
+    probes::a_start_beyond_the_budget_is_killed_inside_the_printed_bound,
+    probes::a_pod_that_is_not_ready_is_seen_inside_the_printed_bound,
+    probes::a_hung_pod_is_killed_and_back_inside_the_printed_bounds,
+    probes::a_pod_serves_while_it_drains_and_then_finishes,
+    probes::a_pod_that_ignores_sigterm_is_killed_when_its_grace_is_over,
+    requests::a_rollout_loses_requests_without_the_policy_and_none_with_it,
+    requests::a_scale_down_loses_requests_without_the_policy_and_none_with_it,
+    requests::an_eviction_loses_requests_without_the_policy_and_none_with_it,
+    requests::a_drain_loses_requests_without_the_policy_and_none_with_it,
+    releases::a_version_that_never_gets_ready_is_taken_back,
+    releases::a_version_that_crashes_is_taken_back,
+    releases::a_version_without_an_image_is_taken_back,
+    releases::a_version_that_starts_slower_than_its_budget_is_taken_back,
+    releases::a_version_that_hangs_in_its_start_is_taken_back_for_that,
+    releases::a_version_that_starts_slowly_within_its_budget_passes,
+    releases::a_version_that_hangs_and_is_killed_by_its_probe_is_taken_back,
+    survival::a_restart_of_the_kubelet_writes_nothing,
+    survival::a_restart_of_the_api_server_writes_nothing,
+    survival::a_restart_of_etcd_writes_nothing,
+    survival::a_lost_node_is_not_held_against_a_version_and_comes_back,
+    survival::time_that_nobody_watched_is_unknown_and_never_good,
+    survival::the_operator_lives_within_64_mib,
+    install::an_uninstall_without_an_operator_is_refused,
+    install::an_uninstall_leaves_apps_running_and_gives_everything_back,
+];
+
+fn main() {
+    if std::env::var_os("GRACEKEEPER_E2E").is_none() {
+        println!("e2e: skipped; it needs a node and images, which `make e2e` brings");
+        return;
+    }
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let chosen: Vec<_> =
+        TESTS.iter().filter(|(name, _)| words.is_empty() || words.iter().any(|word| name.contains(word))).collect();
+    assert!(!chosen.is_empty(), "no test is called like {words:?}");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let began = Instant::now();
+    let world: &'static World = Box::leak(Box::new(runtime.block_on(World::start())));
+    println!("e2e: {} tests on {}, ready after {}\n", chosen.len(), world.place(), seconds(began.elapsed()));
+    let mut failed = Vec::new();
+    for (name, run) in &chosen {
+        println!("test {name}");
+        let start = Instant::now();
+        let outcome = runtime.block_on(async { tokio::spawn(run(world)).await });
+        let verdict = if outcome.is_ok() { "ok" } else { "FAILED" };
+        println!("test {name} ... {verdict} ({})", seconds(start.elapsed()));
+        if outcome.is_err() {
+            println!("    what the cluster looked like: {}", world.keep_evidence(name).display());
+            failed.push(*name);
+        }
+    }
+    world.write_report(&failed);
+    println!("\ne2e: {} passed, {} failed, in {}", chosen.len() - failed.len(), failed.len(), seconds(began.elapsed()));
+    // `exit` runs no destructors: the node goes when its standard input, a pipe of this process, closes.
+    std::process::exit(i32::from(!failed.is_empty()));
+}
+
+/// For people.
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}

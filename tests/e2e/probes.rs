@@ -1,0 +1,260 @@
+//! The truth about probes and shutdown, measured on a kubelet and held against what `gracekeeper plan` prints.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use kube::api::{DeleteParams, ListParams, WatchEvent, WatchParams};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::seconds;
+use crate::shop::{self, apply, bare, governed, is_ready, only_pod, pod, policy, status_of_container, switch};
+use crate::support::{TestNamespace, stays};
+use crate::world::{World, soon};
+
+/// From the deletion of a pod until the kubelet begins to end it, at most: it first waits for a look at its runtime that is
+/// newer than its last work on the pod (`podCache.GetNewerThan`), and it looks once a second.
+const NOTICE: Duration = Duration::from_secs(2);
+/// Beyond every figure of these policies.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The line of the timing table for the only container of this Deployment, as `gracekeeper plan` computes it from what
+/// the cluster has.
+fn timings(ns: &TestNamespace, deployment: &str) -> Value {
+    let objects = ns.cluster.kubectl(&["get", "healthpolicies,deployments", "-n", &ns.name, "-o", "yaml"]);
+    let mut plan = Command::new(env!("CARGO_BIN_EXE_gracekeeper"))
+        .args(["plan", "-f", "-", "-o", "json", "--fail-on", "never"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    plan.stdin.take().unwrap().write_all(objects.as_bytes()).unwrap();
+    let output = plan.wait_with_output().unwrap();
+    let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let all = plan["deployments"].as_array().unwrap();
+    let of_it = all.iter().find(|plan| plan["name"] == deployment).unwrap();
+    of_it["timings"][0].clone()
+}
+
+fn bound(timings: &Value, field: &str) -> Duration {
+    let seconds = timings[field].as_u64().unwrap_or_else(|| panic!("{field} in {timings}"));
+    Duration::from_secs(seconds)
+}
+
+/// One governed pod; answers with its name and its line of the timing table.
+async fn one_pod(world: &'static World, topic: &str, switches: &[(&str, &str)]) -> (TestNamespace, String, Value) {
+    let ns = world.namespace(topic).await;
+    ns.policy("web", policy()).await;
+    let mut manifest = bare("shop", 1, switches);
+    // What the policy needs: a longer one is kept, and the default of 30 s would only be waited for.
+    manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 11.into();
+    apply(&ns, &manifest).await;
+    governed(&ns, "shop").await;
+    let pod = only_pod(&ns, "shop").await;
+    let timings = timings(&ns, "shop");
+    (ns, pod, timings)
+}
+
+fn moment(value: &Value) -> Timestamp {
+    value.as_str().unwrap_or_else(|| panic!("a time in {value}")).parse().unwrap()
+}
+
+fn between(from: &Value, to: &Value) -> Duration {
+    Duration::try_from(moment(to).duration_since(moment(from))).unwrap()
+}
+
+/// The new pod of the governed version: bare pods before it knew no probe.
+async fn governed_pod(ns: &TestNamespace, seen: impl Fn(&Value) -> bool) -> Value {
+    soon("a governed pod is as it should be", LIMIT, || async {
+        let pods = shop::pods(ns, "shop").await;
+        pods.into_iter().find(|pod| pod.pointer("/spec/containers/0/startupProbe").is_some() && seen(pod))
+    })
+    .await
+}
+
+pub(crate) async fn a_start_within_the_budget_is_left_alone(world: &'static World) {
+    let ns = world.namespace("start").await;
+    ns.policy("web", policy()).await;
+    // One second less than the budget, which is what the process itself, and a busy machine, may take.
+    apply(&ns, &bare("shop", 1, &[("SHOP_START_MILLIS", "8000")])).await;
+    governed(&ns, "shop").await;
+    let timings = timings(&ns, "shop");
+    let budget = bound(&timings, "startupBudgetSeconds");
+    assert_eq!(budget, Duration::from_secs(9), "10 tries, one a second, the first at an unknown moment");
+    let pod = governed_pod(&ns, is_ready).await;
+    assert_eq!(status_of_container(&pod)["restartCount"], 0);
+    world.figure(format!("start of 8.0 s inside a startup budget of {}: no restart", seconds(budget)));
+}
+
+pub(crate) async fn a_start_beyond_the_budget_is_killed_inside_the_printed_bound(world: &'static World) {
+    let ns = world.namespace("late").await;
+    ns.policy("web", policy()).await;
+    apply(&ns, &bare("shop", 1, &[("SHOP_START_MILLIS", "3600000")])).await;
+    let pod = governed_pod(&ns, |pod| status_of_container(pod)["restartCount"].as_i64() > Some(0)).await;
+    let ended = &status_of_container(&pod)["lastState"]["terminated"];
+    let lived = between(&ended["startedAt"], &ended["finishedAt"]);
+    let timings = timings(&ns, "shop");
+    let (budget, drain) = (bound(&timings, "startupBudgetSeconds"), bound(&timings, "drainSeconds"));
+    world.figure(format!("a start without end: killed after {} (budget {})", seconds(lived), seconds(budget)));
+    assert!(lived + Duration::from_secs(1) >= budget, "not before its budget; times in a status are whole seconds");
+    // The last try may come a period later and take its timeout; then the hook runs, and the process ends at once.
+    assert!(lived <= budget + drain + Duration::from_secs(4), "{lived:?}");
+}
+
+pub(crate) async fn a_pod_that_is_not_ready_is_seen_inside_the_printed_bound(world: &'static World) {
+    let (ns, name, timings) = one_pod(world, "unready", &[]).await;
+    let limit = bound(&timings, "readinessDetectionSeconds");
+    for n in 1..=3 {
+        let start = Instant::now();
+        switch(&ns, &name, "readiness/fail").await;
+        soon("not ready", LIMIT, || async { pod(&ns, &name).await.filter(|pod| !is_ready(pod)) }).await;
+        let took = start.elapsed();
+        world.figure(format!("unready seen after {} (bound {}), try {n}", seconds(took), seconds(limit)));
+        assert!(took <= limit, "{took:?}");
+        switch(&ns, &name, "readiness/honest").await;
+        soon("ready", LIMIT, || async { pod(&ns, &name).await.filter(is_ready) }).await;
+    }
+    let pod = pod(&ns, &name).await.unwrap();
+    assert_eq!(status_of_container(&pod)["restartCount"], 0, "readiness kills nothing");
+}
+
+pub(crate) async fn a_hung_pod_is_killed_and_back_inside_the_printed_bounds(world: &'static World) {
+    // The worst case: it does not end by itself either.
+    let (ns, name, timings) = one_pod(world, "hung", &[("SHOP_ON_SIGTERM", "ignore")]).await;
+    let (detection, outage) = (bound(&timings, "livenessDetectionSeconds"), bound(&timings, "livenessRestartSeconds"));
+    let start = Instant::now();
+    switch(&ns, &name, "liveness/hang").await;
+    soon("the kubelet kills it", LIMIT, || async {
+        let events = ns.cluster.kubectl(&[
+            "get",
+            "events",
+            "-n",
+            &ns.name,
+            "-o",
+            "name",
+            "--field-selector",
+            &format!("involvedObject.name={name},reason=Killing"),
+        ]);
+        (!events.trim().is_empty()).then_some(())
+    })
+    .await;
+    let detected = start.elapsed();
+    let back = soon("it runs again", LIMIT, || async {
+        pod(&ns, &name).await.filter(|pod| {
+            let status = status_of_container(pod);
+            status["restartCount"] == 1 && status["state"]["running"].is_object()
+        })
+    })
+    .await;
+    let restarted = start.elapsed();
+    let ended = &status_of_container(&back)["lastState"]["terminated"];
+    world.figure(format!("hung: kill began after {} (bound {})", seconds(detected), seconds(detection)));
+    world.figure(format!("hung: back after {} (bound {})", seconds(restarted), seconds(outage)));
+    assert_eq!(ended["exitCode"], 137, "SIGKILL");
+    assert!(detected <= detection, "{detected:?}");
+    assert!(restarted <= outage, "{restarted:?}");
+}
+
+/// Lines of a pod's log as they come, with the time since the start.
+struct Log {
+    _process: tokio::process::Child,
+    lines: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
+}
+
+impl Log {
+    fn follow(ns: &TestNamespace, pod: &str) -> Self {
+        let mut command = ns.cluster.kubectl_command(&["logs", "-f", "-n", &ns.name, pod]);
+        command.stdout(Stdio::piped());
+        let mut process = tokio::process::Command::from(command).kill_on_drop(true).spawn().unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        Self { _process: process, lines }
+    }
+
+    async fn says(&mut self, words: &str) {
+        let read = async {
+            while let Some(line) = self.lines.next_line().await.unwrap() {
+                if line.contains(words) {
+                    return;
+                }
+            }
+            panic!("the log ended without {words:?}");
+        };
+        tokio::time::timeout(LIMIT, read).await.unwrap_or_else(|_| panic!("the log never says {words:?}"));
+    }
+}
+
+/// How the container of a pod ended, which is seen only while the pod is on its way out.
+async fn end_of(ns: TestNamespace, name: String) -> Value {
+    let watch = WatchParams::default().fields(&format!("metadata.name={name}"));
+    let version = ns.pods().list(&ListParams::default()).await.unwrap().metadata.resource_version.unwrap();
+    let mut changes = ns.pods().watch(&watch, &version).await.unwrap().boxed();
+    let mut end = Value::Null;
+    while let Some(change) = changes.next().await {
+        let (pod, is_gone) = match change.unwrap() {
+            WatchEvent::Modified(pod) | WatchEvent::Added(pod) => (pod, false),
+            WatchEvent::Deleted(pod) => (pod, true),
+            _ => continue,
+        };
+        let pod = serde_json::to_value(pod).unwrap();
+        let terminated = &status_of_container(&pod)["state"]["terminated"];
+        if terminated.is_object() {
+            end = terminated.clone();
+        }
+        if is_gone || end.is_object() {
+            break;
+        }
+    }
+    end
+}
+
+fn again(ns: &TestNamespace) -> TestNamespace {
+    TestNamespace { name: ns.name.clone(), client: ns.client.clone(), cluster: ns.cluster }
+}
+
+pub(crate) async fn a_pod_serves_while_it_drains_and_then_finishes(world: &'static World) {
+    let (ns, name, timings) = one_pod(world, "drain", &[("SHOP_WORK_MILLIS", "200")]).await;
+    let drain = bound(&timings, "drainSeconds");
+    let mut log = Log::follow(&ns, &name);
+    log.says("listening").await;
+    let end = tokio::spawn(end_of(again(&ns), name.clone()));
+    let start = Instant::now();
+    ns.pods().delete(&name, &DeleteParams::default()).await.unwrap();
+    let most = drain.saturating_sub(Duration::from_millis(1500));
+    stays("it serves while it drains", most, || shop::serves(&ns, &name)).await;
+    log.says("no longer accepting").await;
+    let told = start.elapsed();
+    log.says("all finished").await;
+    let end = end.await.unwrap();
+    world.figure(format!("drain: SIGTERM {} after the deletion (printed: {}), exit 0", seconds(told), seconds(drain)));
+    assert_eq!(end["exitCode"], 0, "{end}");
+    assert!(told >= drain, "{told:?}");
+    // The log has a way to go, too.
+    assert!(told <= drain + NOTICE + Duration::from_secs(1), "{told:?}");
+}
+
+pub(crate) async fn a_pod_that_ignores_sigterm_is_killed_when_its_grace_is_over(world: &'static World) {
+    let (ns, name, timings) = one_pod(world, "grace", &[("SHOP_ON_SIGTERM", "ignore")]).await;
+    let grace = bound(&timings, "drainSeconds") + bound(&timings, "finishSeconds");
+    let end = tokio::spawn(end_of(again(&ns), name.clone()));
+    let mut log = Log::follow(&ns, &name);
+    log.says("listening").await;
+    let start = Instant::now();
+    ns.pods().delete(&name, &DeleteParams::default()).await.unwrap();
+    log.says("told to end, and ignoring it").await;
+    let told = start.elapsed();
+    let end = end.await.unwrap();
+    let killed = start.elapsed();
+    world.figure(format!(
+        "grace: SIGTERM after {}, SIGKILL seen after {} (printed: drain + finish = {})",
+        seconds(told),
+        seconds(killed),
+        seconds(grace)
+    ));
+    assert_eq!(end["exitCode"], 137, "{end}");
+    assert!(killed >= grace, "{killed:?}");
+    // The status has a way to go, too.
+    assert!(killed <= grace + NOTICE + Duration::from_secs(1), "{killed:?}");
+}

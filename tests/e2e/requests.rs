@@ -1,0 +1,207 @@
+//! No request is lost: the same load across the same change, on a bare Deployment and on a governed one.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::seconds;
+use crate::shop::{self, IMAGE, apply, bare, create, governed};
+use crate::support::{TestNamespace, eventually};
+use crate::world::World;
+
+const REPLICAS: i32 = 4;
+/// Requests a second. Each one is in flight for a while, and each start takes a moment, as in real applications.
+const RATE: u32 = 200;
+const SWITCHES: &[(&str, &str)] = &[("SHOP_WORK_MILLIS", "50"), ("SHOP_START_MILLIS", "1500")];
+
+/// The drain must outlast the time until every proxy has forgotten a pod; that takes a second or two, and longer on a
+/// machine that is busy with other things.
+fn policy() -> Value {
+    let mut policy = shop::policy();
+    policy["shutdown"]["drainSeconds"] = 8.into();
+    policy
+}
+
+/// One governed or bare shop behind a Service, and a client in the same network.
+struct Stand {
+    ns: TestNamespace,
+    address: String,
+}
+
+impl Stand {
+    async fn new(world: &'static World, topic: &str, is_governed: bool) -> Self {
+        let ns = world.namespace(&format!("{topic}-{}", if is_governed { "governed" } else { "bare" })).await;
+        if is_governed {
+            ns.policy("web", policy()).await;
+        }
+        apply(&ns, &bare("shop", REPLICAS, SWITCHES)).await;
+        create(
+            &ns,
+            ("", "v1", "Service", "services"),
+            json!({
+                "apiVersion": "v1", "kind": "Service", "metadata": {"name": "shop"},
+                "spec": {"selector": {"app": "shop"}, "ports": [{"port": 80, "targetPort": "http"}]},
+            }),
+        )
+        .await;
+        create(
+            &ns,
+            ("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+            json!({
+                "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "shop"},
+                "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "shop"}}},
+            }),
+        )
+        .await;
+        if is_governed {
+            governed(&ns, "shop").await;
+        } else {
+            ns.settled("shop").await;
+        }
+        let address =
+            ns.cluster.kubectl(&["get", "service", "shop", "-n", &ns.name, "-o", "jsonpath={.spec.clusterIP}"]);
+        let stand = Self { ns, address: format!("{}:80", address.trim()) };
+        stand.serves().await;
+        stand
+    }
+
+    /// A bare pod counts as ready before its port is open: the load must not begin with that.
+    async fn serves(&self) {
+        eventually("every pod serves", || async {
+            for pod in shop::pods(&self.ns, "shop").await {
+                if !shop::serves(&self.ns, shop::name(&pod)).await {
+                    return None;
+                }
+            }
+            Some(())
+        })
+        .await;
+    }
+
+    async fn starts(&self, client: &str) {
+        create(&self.ns, ("", "v1", "Pod", "pods"), json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": client},
+            "spec": {"restartPolicy": "Never", "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 15,
+                "containers": [{"name": "load", "image": IMAGE, "imagePullPolicy": "IfNotPresent",
+                    "args": ["load", self.address, "--rate", RATE.to_string(), "--seconds", "60"]}]},
+        }))
+        .await;
+        eventually("the client sends", || async { self.log(client).contains("sending").then_some(()) }).await;
+    }
+
+    fn log(&self, client: &str) -> String {
+        self.ns.cluster.try_kubectl(&["logs", "-n", &self.ns.name, client], "").unwrap_or_default()
+    }
+
+    /// Ends the client, which then says what it has counted.
+    async fn report(&self, client: &str) -> Value {
+        // A deleted pod stays until its container has ended; its last line is the report. The log goes with the pod, so it
+        // is followed.
+        let follow = self.ns.cluster.kubectl_command(&["logs", "-f", "-n", &self.ns.name, client]);
+        let follow = tokio::process::Command::from(follow).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        self.ns.cluster.kubectl(&["delete", "pod", client, "-n", &self.ns.name, "--wait=false"]);
+        let limit = Duration::from_secs(60);
+        let output = tokio::time::timeout(limit, follow.wait_with_output()).await.expect("the client ends").unwrap();
+        let log = String::from_utf8(output.stdout).unwrap();
+        let last = log.lines().last().unwrap_or_default();
+        serde_json::from_str(last).unwrap_or_else(|_| panic!("the client says no report but {log}"))
+    }
+
+    /// The change is complete: every pod of the Deployment is there, and those that went are gone.
+    async fn is_over(&self) {
+        self.ns.settled("shop").await;
+        self.serves().await;
+        eventually("old pods are gone", || async {
+            let all = self.ns.pods().list(&kube::api::ListParams::default().labels("app=shop")).await.unwrap();
+            all.iter().all(|pod| pod.metadata.deletion_timestamp.is_none()).then_some(())
+        })
+        .await;
+    }
+
+    async fn evict(&self, pod: &str) {
+        let uri = format!("/api/v1/namespaces/{}/pods/{pod}/eviction", self.ns.name);
+        let body = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": self.ns.name}});
+        eventually("the disruption budget lets it go", || async {
+            let request = http::Request::post(&uri)
+                .header("content-type", "application/json")
+                .body(serde_json::to_vec(&body).unwrap())
+                .unwrap();
+            self.ns.client.request_text(request).await.ok().map(|_| ())
+        })
+        .await;
+    }
+}
+
+/// Loads a bare and a governed shop across the change; answers with what each of them lost.
+async fn compare<F: Future<Output = ()>>(world: &'static World, topic: &str, change: impl Fn(&'static Stand) -> F) {
+    let mut lost = Vec::new();
+    for is_governed in [false, true] {
+        // It lives as long as the tests: the change borrows it.
+        let stand: &'static Stand = Box::leak(Box::new(Stand::new(world, topic, is_governed).await));
+        stand.starts("client").await;
+        let start = Instant::now();
+        change(stand).await;
+        stand.is_over().await;
+        let took = start.elapsed();
+        let report = stand.report("client").await;
+        let number = |field: &str| report[field].as_u64().unwrap();
+        let kind = if is_governed { "with the policy" } else { "without" };
+        world.figure(format!(
+            "{topic} {kind}: {} of {} requests lost in {}, p99 {} ms {}",
+            number("lost"),
+            number("sent"),
+            seconds(took),
+            number("p99Millis"),
+            if number("lost") > 0 {
+                format!("{} at {} ms", report["reasons"], report["lostBetweenMillis"])
+            } else {
+                String::new()
+            },
+        ));
+        assert!(number("sent") > 100, "the client sent next to nothing: {report}");
+        lost.push(number("lost"));
+        stand.ns.cluster.kubectl(&["delete", "namespace", &stand.ns.name, "--wait=false"]);
+    }
+    assert_eq!(lost[1], 0, "a governed shop loses nothing");
+    assert!(lost[0] > 0, "without the policy something is lost, or this test shows nothing");
+}
+
+pub(crate) async fn a_rollout_loses_requests_without_the_policy_and_none_with_it(world: &'static World) {
+    compare(world, "rollout", |stand| async move {
+        let mut next = bare("shop", REPLICAS, SWITCHES);
+        let environment = next.pointer_mut("/spec/template/spec/containers/0/env").unwrap().as_array_mut().unwrap();
+        environment.push(json!({"name": "SHOP_VERSION", "value": "2"}));
+        apply(&stand.ns, &next).await;
+    })
+    .await;
+}
+
+pub(crate) async fn a_scale_down_loses_requests_without_the_policy_and_none_with_it(world: &'static World) {
+    compare(world, "scale-down", |stand| async move {
+        for replicas in (1..REPLICAS).rev() {
+            stand.ns.merge("shop", json!({"spec": {"replicas": replicas}})).await;
+            stand.ns.settled("shop").await;
+        }
+    })
+    .await;
+}
+
+pub(crate) async fn an_eviction_loses_requests_without_the_policy_and_none_with_it(world: &'static World) {
+    compare(world, "eviction", |stand| async move {
+        for pod in shop::pods(&stand.ns, "shop").await.iter().take(2) {
+            stand.evict(shop::name(pod)).await;
+            stand.ns.settled("shop").await;
+        }
+    })
+    .await;
+}
+
+pub(crate) async fn a_drain_loses_requests_without_the_policy_and_none_with_it(world: &'static World) {
+    // As `kubectl drain` does it, except for the cordon: there is one node, and it is where the new pods go.
+    compare(world, "drain", |stand| async move {
+        for pod in shop::pods(&stand.ns, "shop").await {
+            stand.evict(shop::name(&pod)).await;
+        }
+    })
+    .await;
+}

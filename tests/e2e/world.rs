@@ -1,0 +1,193 @@
+//! The node, the images and the operator that all tests share.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use kube::Client;
+use kube::api::{Api, DynamicObject, ListParams};
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+use crate::support::cluster::root;
+use crate::support::namespace::resource;
+use crate::support::{Cluster, TestNamespace, eventually};
+
+pub(crate) const SYSTEM: &str = "gracekeeper-system";
+/// Every test gives these: the chart's defaults, except where a test would only wait.
+const VALUES: &[&str] = &["--set", "controller.coalesceSeconds=1"];
+
+pub(crate) struct World {
+    pub(crate) cluster: &'static Cluster,
+    pub(crate) client: Client,
+    installed: OnceCell<()>,
+    figures: Mutex<Vec<String>>,
+}
+
+impl World {
+    /// A node of our own with the images on it, or the cluster in KUBECONFIG, which must have them.
+    pub(crate) async fn start() -> Self {
+        let cluster = if std::env::var("USE_EXISTING_CLUSTER").is_ok_and(|value| value == "true") {
+            Cluster::existing()
+        } else {
+            Cluster::start_by("e2e/node", &["run"])
+        };
+        Cluster::share_bare(cluster);
+        let cluster = Cluster::shared_as_it_is();
+        let world =
+            Self { cluster, client: cluster.client().await, installed: OnceCell::new(), figures: Mutex::default() };
+        if cluster.node.is_some() {
+            let images = ["gracekeeper", "shop"].map(|name| image_file(name, "tar"));
+            world.node("load", &images.iter().map(|path| path.to_str().unwrap()).collect::<Vec<_>>());
+        }
+        world
+    }
+
+    pub(crate) fn place(&self) -> &'static str {
+        if self.cluster.node.is_some() { "a node of our own" } else { "the cluster in KUBECONFIG" }
+    }
+
+    /// A fresh namespace, with the operator installed.
+    pub(crate) async fn namespace(&self, topic: &str) -> TestNamespace {
+        self.install().await;
+        TestNamespace::new(topic).await
+    }
+
+    /// Installs the chart as the README says, once.
+    pub(crate) async fn install(&self) {
+        self.installed
+            .get_or_init(|| async {
+                // The namespace holds its pods to the restricted standard, as docs/install.md advises.
+                self.cluster.kubectl(&["create", "namespace", SYSTEM]);
+                let label = "pod-security.kubernetes.io/enforce=restricted";
+                self.cluster.kubectl(&["label", "namespace", SYSTEM, label]);
+                self.helm(&["install"], &[]);
+            })
+            .await;
+    }
+
+    /// `helm install` or `helm upgrade` of the chart, and waits as users do.
+    pub(crate) fn helm(&self, words: &[&str], values: &[&str]) {
+        let place = ["gracekeeper", "charts/gracekeeper", "--namespace", SYSTEM, "--wait", "--timeout", "3m"];
+        let arguments = [words, &place, VALUES, values].concat();
+        self.cluster.try_helm(&arguments, "").unwrap_or_else(|error| panic!("helm {arguments:?}: {error}"));
+    }
+
+    /// `helm uninstall`; `Err` is what it complained of.
+    pub(crate) fn uninstall(&self) -> Result<String, String> {
+        self.cluster.try_helm(&["uninstall", "gracekeeper", "--namespace", SYSTEM, "--wait", "--timeout", "5m"], "")
+    }
+
+    /// Pods of the operator that are not on their way out.
+    pub(crate) async fn operators(&self) -> Vec<Value> {
+        let pods: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), SYSTEM, &resource("", "v1", "Pod", "pods"));
+        let selector = ListParams::default().labels("app.kubernetes.io/name=gracekeeper");
+        let pods = pods.list(&selector).await.unwrap().items.into_iter();
+        pods.filter(|pod| pod.metadata.deletion_timestamp.is_none())
+            .map(|pod| serde_json::to_value(pod).unwrap())
+            .filter(|pod| pod["status"]["phase"] == "Running")
+            .collect()
+    }
+
+    /// Who holds the Lease: a process, not a pod.
+    pub(crate) async fn holder(&self) -> Option<String> {
+        let leases: Api<DynamicObject> = Api::namespaced_with(
+            self.client.clone(),
+            SYSTEM,
+            &resource("coordination.k8s.io", "v1", "Lease", "leases"),
+        );
+        let lease = leases.get_opt("gracekeeper").await.ok()??;
+        let holder = lease.data["spec"]["holderIdentity"].as_str().filter(|holder| !holder.is_empty())?;
+        Some(holder.to_owned())
+    }
+
+    /// The pod that leads.
+    pub(crate) async fn leader(&self) -> Option<Value> {
+        let holder = self.holder().await?;
+        let operators = self.operators().await;
+        let name = |pod: &Value| pod["metadata"]["name"].as_str().map(str::to_owned);
+        operators.into_iter().find(|pod| name(pod).is_some_and(|name| holder.contains(&name)))
+    }
+
+    pub(crate) async fn some_leader(&self) -> Value {
+        eventually("an operator leads", || self.leader()).await
+    }
+
+    /// Runs `e2e/node` on the node of our own.
+    pub(crate) fn node(&self, verb: &str, words: &[&str]) {
+        let folder = self.cluster.node.as_ref().expect("a node of our own");
+        let output =
+            Command::new(root().join("e2e/node")).arg(verb).arg(folder).args(words).output().expect("e2e/node runs");
+        assert!(output.status.success(), "e2e/node {verb} {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Whether processes of the node may be stopped; says so when not.
+    pub(crate) fn owns_the_node(&self) -> bool {
+        if self.cluster.node.is_none() {
+            self.figure("skipped: processes are stopped only on a node of our own");
+        }
+        self.cluster.node.is_some()
+    }
+
+    /// What was measured, for the report.
+    pub(crate) fn figure(&self, words: impl Into<String>) {
+        let words = words.into();
+        println!("    {words}");
+        self.figures.lock().unwrap().push(words);
+    }
+
+    pub(crate) fn write_report(&self, failed: &[&str]) {
+        let figures = self.figures.lock().unwrap();
+        let mut text = String::from("# What was measured on a real node\n\n");
+        let failed = failed.iter().map(|name| format!("FAILED: {name}"));
+        for line in figures.iter().cloned().chain(failed) {
+            text.extend(["- ", &line, "\n"]);
+        }
+        std::fs::write(scratch("report.md"), text).unwrap();
+    }
+
+    /// Writes down what a person would look at first.
+    pub(crate) fn keep_evidence(&self, test: &str) -> PathBuf {
+        let looks: [&[&str]; 5] = [
+            &["get", "deployments,replicasets,pods,healthpolicies,workloadhealths", "-A", "-o", "wide"],
+            &["get", "events", "-A", "--sort-by=.metadata.creationTimestamp"],
+            &["logs", "-n", SYSTEM, "-l", "app.kubernetes.io/name=gracekeeper", "--prefix", "--tail=300"],
+            &["describe", "pods", "-A"],
+            &["get", "healthpolicies,workloadhealths", "-A", "-o", "yaml"],
+        ];
+        let look = |words: &&[&str]| {
+            let answer = self.cluster.try_kubectl(words, "").unwrap_or_else(|error| error);
+            format!("$ kubectl {}\n{answer}\n\n", words.join(" "))
+        };
+        let path = scratch(&format!("{}.txt", test.replace("::", "-")));
+        std::fs::write(&path, looks.iter().map(look).collect::<String>()).unwrap();
+        path
+    }
+}
+
+/// What `e2e/image` made of this image.
+pub(crate) fn image_file(name: &str, kind: &str) -> PathBuf {
+    let folder = std::env::var_os("GRACEKEEPER_IMAGE_DIR").map_or_else(|| root().join("target/image"), PathBuf::from);
+    folder.join(format!("{name}.{kind}"))
+}
+
+fn scratch(file: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("e2e");
+    std::fs::create_dir_all(&folder).unwrap();
+    folder.join(file)
+}
+
+/// The first time that this answers; looks 20 times a second, for figures.
+pub(crate) async fn soon<T, F: Future<Output = Option<T>>>(what: &str, limit: Duration, look: impl Fn() -> F) -> T {
+    let watched = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(limit, watched).await.unwrap_or_else(|_| panic!("waited {limit:?} in vain: {what}"))
+}
