@@ -4,7 +4,7 @@ use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::namespace::container;
+use crate::support::namespace::{container, web_policy};
 use crate::support::{Operator, TestNamespace, eventually};
 
 /// A policy that only gates, with a short bake at the end.
@@ -141,4 +141,37 @@ async fn what_cannot_be_asked_is_said() {
     assert_ended(&refused, 1, &["not allowed to get workloadhealths"]);
     let nowhere = command(&ns, "hold deploy/web").env("KUBECONFIG", "/dev/null").output().await.unwrap();
     assert_ended(&nowhere, 1, &["no cluster"]);
+}
+
+/// `gracekeeper leave` of the test's namespace.
+async fn leave(ns: &TestNamespace, timeout: &str) -> Output {
+    tokio::process::Command::new(env!("CARGO_BIN_EXE_gracekeeper"))
+        .args(["leave", "--namespaces", &ns.name, "--timeout", timeout])
+        .env("KUBECONFIG", &ns.cluster.kubeconfig)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn leaving_gives_everything_back_and_strands_nothing_without_an_operator() {
+    let ns = TestNamespace::new("leave").await;
+    assert_ended(&leave(&ns, "5").await, 0, &["There is no HealthPolicy: nothing is governed."]);
+    ns.deployment("web", 1, container()).await;
+    let operator = Operator::start(&ns).await;
+    ns.policy("web", web_policy()).await;
+    ns.compliant("web", "InSync").await;
+    drop(operator);
+    let refused = leave(&ns, "1").await;
+    let policy = format!("HealthPolicy {}/web", ns.name);
+    let workload = format!("Deployment {}/web", ns.name);
+    assert_ended(&refused, 1, &["Deleted 1 HealthPolicy;", &policy, &workload, "Is the operator running"]);
+    let kept = ns.policies().get("web").await.unwrap();
+    assert!(kept.metadata.finalizers.is_some_and(|all| !all.is_empty()), "nothing was forced");
+    let _operator = Operator::start(&ns).await;
+    assert_ended(&leave(&ns, "60").await, 0, &["Every Deployment has been let go."]);
+    let web = ns.get("web").await;
+    assert!(web.pointer("/spec/template/spec/containers/0/readinessProbe").is_none());
+    assert!(ns.policies().get_opt("web").await.unwrap().is_none());
 }
