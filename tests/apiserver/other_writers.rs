@@ -426,7 +426,8 @@ fn declared(writer: Writer) -> Value {
 
 fn demanding_policy() -> Value {
     let mut spec = web_policy();
-    spec["rollout"] = json!({"minReadySeconds": 5, "patience": {"scheduleSeconds": 300, "pullSeconds": 300}});
+    spec["rollout"] = json!({"minReadySeconds": 5, "bakeAfterSeconds": 1,
+                            "patience": {"scheduleSeconds": 300, "pullSeconds": 300}});
     spec
 }
 

@@ -69,7 +69,7 @@ watch that has not shown our last write, no lease, or a generation older than th
 | Crash | a container ended with an error (init containers and sidecars too), or the pod failed |
 | OOMKilled | the kernel killed a container for its memory |
 | LivenessKilled | exit 137 or 143, a liveness probe exists, and the container had been past its start |
-| StartupFailed | exit 137 or 143, never ready, and it ran for at least the budget of its startup probe |
+| StartupFailed | exit 137, 143 or 0, never ready, and it ran for at least the budget of its startup probe |
 | NotReadyInTime | not ready after `patience.startSeconds`, from the start of the last container |
 | ReadyFlapping | lost its readiness twice within 10 minutes each, or once for 30 s, without a restart |
 | RestartedAfterReady | a container restarted after the pod had been ready |
@@ -82,7 +82,7 @@ at least 60 s; 300 s when no probe bounds a start. Pods that are deleted, evicte
 That a node is lost is read from the Deployment's own pods, not from nodes: a pod that had not become ready by then is let off
 only where another pod of the Deployment had been ready on that node.
 Events are not read, so some kills cannot be told apart: a signal of a probe, of the node, or of somebody in the pod; and a
-program that ends with a code of its own on SIGTERM counts as Crash or RestartedAfterReady. A restart, or readiness that came and
+program that ends with a code of its own on SIGTERM counts as Crash or RestartedAfterReady (with 0 after its startup budget: StartupFailed). A restart, or readiness that came and
 went, says nothing more once the pod has been ready for 60 s. Restarts count as evidence only beyond `tolerate.restarts`, of
 both versions alike, failed pods beyond `tolerate.failedPods`.
 
@@ -118,7 +118,7 @@ since the stable pods were seen to be well, or for what lasts for `patience.star
   anew. That a pod had been ready before is told from its times.
 - Which refusals of pods may pass is told from the API server's words: a webhook that cannot be called, a ServiceAccount that
   does not exist. Everything else counts at once.
-- While a step, the last bake, a hold that may end by itself, or the way back is under way, an edit of the policy that restarts pods waits; not
+- While a step, the last bake, a hold that may end by itself, or the way back is under way, a write of the policy's fields that restarts pods waits; not
   where the policy's own probes may be what it is held for. Other holds let it through. What it mends is tried again on Retry: an edit
   of the policy does not clear a verdict on the application.
 

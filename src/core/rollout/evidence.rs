@@ -190,13 +190,16 @@ fn class_of_end(pod: &PodView, container: &ContainerView, ended: &Terminated, st
         return EvidenceClass::Config;
     }
     let killers = start.killers.iter().find(|killers| killers.container == container.name);
+    let ran = ended.finished.zip(ended.started).map(|(end, begin)| end.duration_since(begin).as_secs());
+    let budget = killers.and_then(|killers| killers.startup_seconds);
+    let outlived = !pod.was_ready && ran.zip(budget).is_some_and(|(ran, budget)| ran >= budget);
+    // A program that heeds SIGTERM ends with 0: after its budget that is the answer to the startup probe's kill.
+    if outlived && matches!(ended.exit, 0 | 137 | 143) {
+        return EvidenceClass::StartupFailed;
+    }
     let by_signal = matches!(ended.exit, 137 | 143);
     if let Some(killers) = killers.filter(|_| by_signal) {
-        let ran = ended.finished.zip(ended.started).map(|(end, begin)| end.duration_since(begin).as_secs());
         match killers.startup_seconds {
-            Some(budget) if !pod.was_ready && ran.is_some_and(|ran| ran >= budget) => {
-                return EvidenceClass::StartupFailed;
-            }
             // With a startup probe, liveness begins only after the start; whether that came is known from readiness.
             Some(_) if pod.was_ready && killers.liveness => return EvidenceClass::LivenessKilled,
             None if killers.liveness => return EvidenceClass::LivenessKilled,

@@ -98,6 +98,8 @@ fn what_a_container_says_is_evidence_at_once() {
         (waiting("CrashLoopBackOff", "back-off 10s"), ended("OOMKilled", 137, 2), OOMKilled),
         (waiting("CrashLoopBackOff", "back-off 10s"), ended("Error", 137, 100), StartupFailed),
         (waiting("CrashLoopBackOff", "back-off 10s"), ended("Error", 137, 20), Crash),
+        (waiting("CrashLoopBackOff", "back-off 10s"), ended("Completed", 0, 100), StartupFailed),
+        (waiting("CrashLoopBackOff", "back-off 10s"), ended("Completed", 0, 99), Crash),
         (ended("Error", 1, 2), none.clone(), Crash),
         (ended("Completed", 0, 2), none.clone(), Crash),
         (ended("StartError", 128, 0), none.clone(), Config),
