@@ -9,6 +9,7 @@ use clap::Args;
 use tokio::time::{Instant, sleep};
 
 use super::connection::{Connection, Kind, Selection, block_on};
+use super::style::counted;
 
 /// How often is looked whether all is done.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -59,7 +60,7 @@ async fn leave(args: &LeaveArgs) -> anyhow::Result<()> {
             cluster.delete_in(namespace, Kind::HealthPolicy, name).await?;
         }
     }
-    say(&format!("Deleted {}; the operator now gives back what it wrote.", count(policies.len(), "HealthPolicy")))?;
+    say(&format!("Deleted {}; the operator now gives back what it wrote.", policies_of(policies.len())))?;
 
     let begun = Instant::now();
     let limit = Duration::from_secs(args.timeout);
@@ -81,8 +82,8 @@ async fn leave(args: &LeaveArgs) -> anyhow::Result<()> {
         }
         let left = policies.len() + workloads.len();
         if left < left_before {
-            let workloads = count(workloads.len(), "Deployment");
-            say(&format!("Waiting for {} and {workloads}.", count(policies.len(), "HealthPolicy")))?;
+            let workloads = deployments_of(workloads.len());
+            say(&format!("Waiting for {} and {workloads}.", policies_of(policies.len())))?;
             left_before = left;
         }
         sleep(PERIOD).await;
@@ -98,9 +99,12 @@ async fn names(scopes: &[(Connection, bool)], kind: Kind) -> anyhow::Result<Name
     Ok(all)
 }
 
-fn count(number: usize, what: &str) -> String {
-    let plural = what.strip_suffix('y').map_or_else(|| format!("{what}s"), |stem| format!("{stem}ies"));
-    if number == 1 { format!("1 {what}") } else { format!("{number} {plural}") }
+fn policies_of(number: usize) -> String {
+    counted(number, "HealthPolicy", "HealthPolicies")
+}
+
+fn deployments_of(number: usize) -> String {
+    counted(number, "Deployment", "Deployments")
 }
 
 fn listing(policies: &Names, workloads: &Names) -> String {
@@ -134,8 +138,8 @@ mod tests {
 
     #[test]
     fn numbers_agree_with_their_words() {
-        assert_eq!(count(1, "HealthPolicy"), "1 HealthPolicy");
-        assert_eq!(count(2, "HealthPolicy"), "2 HealthPolicies");
-        assert_eq!(count(0, "Deployment"), "0 Deployments");
+        assert_eq!(policies_of(1), "1 HealthPolicy");
+        assert_eq!(policies_of(2), "2 HealthPolicies");
+        assert_eq!(deployments_of(0), "0 Deployments");
     }
 }

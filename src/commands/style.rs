@@ -1,4 +1,4 @@
-//! How the commands for people look: colours, and columns. Colours are always written: the stream strips them where
+//! How the commands for people look: colours, columns, and numbers with their words. Colours are always written: the stream strips them where
 //! nobody can see them.
 
 use std::fmt::Write;
@@ -12,6 +12,11 @@ pub(super) const RED: Style = AnsiColor::Red.on_default();
 pub(super) const GREEN: Style = AnsiColor::Green.on_default();
 pub(super) const YELLOW: Style = AnsiColor::Yellow.on_default();
 pub(super) const CYAN: Style = AnsiColor::Cyan.on_default();
+
+/// A number and its word.
+pub(super) fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
 
 /// A text of a table, and how it looks.
 pub(super) type Cell = (Style, String);

@@ -168,6 +168,13 @@ impl Workloads {
                 return Ok((GATE, Some(Duration::ZERO)));
             }
             self.memory.has_reacted(key);
+            // The gate's news are stored and told before a plan is written: a write that fails, or a crash, must not lose them.
+            let news = verdict.as_ref().filter(|verdict| verdict.event.is_some());
+            if let (Action::Write(_), Some(verdict)) = (&decision.action, news) {
+                self.carry_out.remember_gate(key, &gathered, decision.status, verdict).await?;
+                self.gate_is_done(key, &gathered, Some(verdict), true).await;
+                return Ok((GATE, Some(Duration::ZERO)));
+            }
             match &decision.action {
                 Action::None => {
                     let span = tracing::info_span!("carry_out", what = "status");
@@ -184,13 +191,6 @@ impl Workloads {
                     self.gate_is_done(key, &gathered, verdict.as_ref(), true).await;
                     self.note_gates(self.memory.released(key));
                     return Ok(self.settle(key, &gathered, &decision));
-                }
-                Action::Write(_) if verdict.as_ref().is_some_and(|verdict| verdict.event.is_some()) => {
-                    // The gate's news are stored and told first: a write that fails, or a crash, must not lose them.
-                    let Some(verdict) = verdict.as_ref() else { continue };
-                    self.carry_out.remember_gate(key, &gathered, decision.status, verdict).await?;
-                    self.gate_is_done(key, &gathered, Some(verdict), true).await;
-                    return Ok((GATE, Some(Duration::ZERO)));
                 }
                 Action::Write(plan) => {
                     let plan = plan.clone();

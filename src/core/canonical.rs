@@ -8,8 +8,6 @@ use std::fmt::{self, Write};
 
 use serde_json::{Map, Value, json};
 
-use crate::api::gate::Version;
-
 /// JSON text with sorted keys and no white space: the same value always gives the same bytes.
 pub fn to_string(value: &Value) -> String {
     let mut text = String::new();
@@ -23,11 +21,6 @@ pub fn hash(value: &Value) -> String {
     let mut hasher = Fnv1a::default();
     let _ = write_value(value, &mut hasher);
     format!("{:016x}", hasher.0)
-}
-
-/// Hashes of `spec.template` of a Deployment or ReplicaSet; what the workload declares itself is not known from it.
-pub fn version(raw: &Value) -> Version {
-    Version { template_hash: template_hash(raw), app_hash: app_hash(raw), declared_hash: String::new() }
 }
 
 /// Hash of `spec.template` of a Deployment or ReplicaSet, whole but for the label that the Deployment controller adds.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::rollout::Deployed;
-use super::{canonical, managers, ownership};
+use super::rollout::{Deployed, facts};
+use super::{managers, ownership};
 use crate::api::{DEFAULT_CONTAINER_ANNOTATION, MARKER_ANNOTATION};
 
 /// What is kept of a Deployment.
@@ -52,7 +52,7 @@ impl Projection {
 
 /// Reduces a Deployment. Total: anything that is missing is left out.
 pub fn project(raw: &Value) -> Projection {
-    let version = canonical::version(raw);
+    let version = facts::version(raw);
     Projection {
         json: projected(raw).to_string().into_boxed_str(),
         template_hash: version.template_hash.as_str().into(),

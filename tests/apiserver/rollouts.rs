@@ -61,7 +61,7 @@ impl Rig {
     }
 
     async fn within(ns: TestNamespace, first: Value, changes: Value) -> Self {
-        apply(&ns, &first).await;
+        ns.apply(&first).await;
         ns.settled("web").await;
         let operator = Operator::start(&ns).await;
         ns.policy("web", gated(changes)).await;
@@ -73,7 +73,7 @@ impl Rig {
 
     /// Git brings its manifest: a forced server-side apply, as GitOps tools do it.
     async fn release(&self, manifest: &Value) -> Value {
-        apply(&self.ns, manifest).await
+        self.ns.apply(manifest).await
     }
 
     async fn health(&self) -> Value {
@@ -191,12 +191,6 @@ impl Rig {
         let audit = self.operator.audit();
         Some((audit.writes("deployments")?.len(), audit.writes("replicasets")?.len()))
     }
-}
-
-async fn apply(ns: &TestNamespace, manifest: &Value) -> Value {
-    let params = PatchParams::apply("git").force();
-    let applied = ns.deployments().patch("web", &params, &Patch::Apply(manifest)).await.unwrap();
-    serde_json::to_value(applied).unwrap()
 }
 
 async fn ready_pods(pods: &Api<DynamicObject>, prefix: &str) -> i64 {

@@ -7,7 +7,7 @@ use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use crate::seconds;
-use crate::shop::{self, apply, bare, governed, policy, runs};
+use crate::shop::{self, bare, governed, policy, runs};
 use crate::support::{eventually, stays};
 use crate::world::{SYSTEM, World, image_file};
 
@@ -53,7 +53,7 @@ fn blob(digest: &str) -> String {
 
 pub(crate) async fn a_policy_rolls_a_deployment_once_and_its_pods_stay_ready(world: &'static World) {
     let ns = world.namespace("first").await;
-    apply(&ns, &bare("shop", 2, &[])).await;
+    ns.apply(&bare("shop", 2, &[])).await;
     let before = ns.settled("shop").await;
     let start = Instant::now();
     ns.policy("web", policy()).await;
@@ -68,7 +68,7 @@ pub(crate) async fn a_policy_rolls_a_deployment_once_and_its_pods_stay_ready(wor
 
 pub(crate) async fn an_upgrade_restarts_no_pod_of_a_user(world: &'static World) {
     let ns = world.namespace("upgrade").await;
-    apply(&ns, &bare("shop", 2, &[])).await;
+    ns.apply(&bare("shop", 2, &[])).await;
     ns.policy("web", policy()).await;
     let before = governed(&ns, "shop").await;
     let pods = runs(&ns, "shop").await;
@@ -96,7 +96,7 @@ pub(crate) async fn the_standby_takes_over_when_the_leader_is_killed(world: &'st
         return;
     }
     let ns = world.namespace("failover").await;
-    apply(&ns, &bare("shop", 1, &[])).await;
+    ns.apply(&bare("shop", 1, &[])).await;
     ns.settled("shop").await;
     let before = world.some_leader().await;
     let holder = world.holder().await.unwrap();
@@ -121,7 +121,7 @@ pub(crate) async fn the_standby_takes_over_when_the_leader_is_killed(world: &'st
 pub(crate) async fn an_uninstall_without_an_operator_is_refused(world: &'static World) {
     let ns = world.namespace("stranded").await;
     ns.policy("web", policy()).await;
-    apply(&ns, &bare("shop", 1, &[])).await;
+    ns.apply(&bare("shop", 1, &[])).await;
     governed(&ns, "shop").await;
     world.helm(&["upgrade"], &["--set", "replicas=0", "--set", "uninstall.timeoutSeconds=5"]);
     eventually("the operator is gone", || async { world.operators().await.is_empty().then_some(()) }).await;
@@ -154,13 +154,13 @@ pub(crate) async fn an_uninstall_leaves_apps_running_and_gives_everything_back(w
     for name in ["owner", "held"] {
         let mut manifest = bare(name, 2, &[]);
         manifest["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] = own.clone();
-        apply(&ns, &manifest).await;
+        ns.apply(&manifest).await;
         governed(&ns, name).await;
         shop::gate_says(&ns, name, "Stable").await;
     }
     let mut bad = bare("held", 2, &[("SHOP_READINESS", "fail")]);
     bad["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] = own.clone();
-    apply(&ns, &bad).await;
+    ns.apply(&bad).await;
     shop::gate_says(&ns, "held", "Held").await;
     ns.until("held", "it is paused", |held| held["spec"]["paused"] == true).await;
 

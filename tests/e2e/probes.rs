@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::seconds;
-use crate::shop::{self, apply, bare, governed, is_ready, only_pod, pod, policy, status_of_container, switch};
+use crate::shop::{self, bare, governed, is_ready, only_pod, pod, policy, status_of_container, switch};
 use crate::support::{TestNamespace, stays};
 use crate::world::{World, soon};
 
@@ -51,7 +51,7 @@ async fn one_pod(world: &'static World, topic: &str, switches: &[(&str, &str)]) 
     let mut manifest = bare("shop", 1, switches);
     // What the policy needs: a longer one is kept, and the default of 30 s would only be waited for.
     manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 11.into();
-    apply(&ns, &manifest).await;
+    ns.apply(&manifest).await;
     governed(&ns, "shop").await;
     let pod = only_pod(&ns, "shop").await;
     let timings = timings(&ns, "shop");
@@ -79,7 +79,7 @@ pub(crate) async fn a_start_within_the_budget_is_left_alone(world: &'static Worl
     let ns = world.namespace("start").await;
     ns.policy("web", policy()).await;
     // One second less than the budget, which is what the process itself, and a busy machine, may take.
-    apply(&ns, &bare("shop", 1, &[("SHOP_START_MILLIS", "8000")])).await;
+    ns.apply(&bare("shop", 1, &[("SHOP_START_MILLIS", "8000")])).await;
     governed(&ns, "shop").await;
     let timings = timings(&ns, "shop");
     let budget = bound(&timings, "startupBudgetSeconds");
@@ -92,7 +92,7 @@ pub(crate) async fn a_start_within_the_budget_is_left_alone(world: &'static Worl
 pub(crate) async fn a_start_beyond_the_budget_is_killed_inside_the_printed_bound(world: &'static World) {
     let ns = world.namespace("late").await;
     ns.policy("web", policy()).await;
-    apply(&ns, &bare("shop", 1, &[("SHOP_START_MILLIS", "3600000")])).await;
+    ns.apply(&bare("shop", 1, &[("SHOP_START_MILLIS", "3600000")])).await;
     let pod = governed_pod(&ns, |pod| status_of_container(pod)["restartCount"].as_i64() > Some(0)).await;
     let ended = &status_of_container(&pod)["lastState"]["terminated"];
     let lived = between(&ended["startedAt"], &ended["finishedAt"]);

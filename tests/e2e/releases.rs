@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::seconds;
-use crate::shop::{self, apply, bare, gate_says, governed, policy};
+use crate::shop::{self, bare, gate_says, governed, policy};
 use crate::support::TestNamespace;
 use crate::world::World;
 
@@ -26,7 +26,7 @@ async fn proven(world: &'static World, topic: &str, changes: Value) -> TestNames
         policy["rollout"][field] = value.clone();
     }
     ns.policy("web", policy).await;
-    apply(&ns, &bare("shop", REPLICAS, &[])).await;
+    ns.apply(&bare("shop", REPLICAS, &[])).await;
     governed(&ns, "shop").await;
     gate_says(&ns, "shop", "Stable").await;
     ns
@@ -48,7 +48,7 @@ async fn is_taken_back_under(
     let ns = proven(world, topic, changes).await;
     let before: Vec<String> = shop::pods(&ns, "shop").await.iter().map(|pod| shop::name(pod).to_owned()).collect();
     let start = Instant::now();
-    let applied = apply(&ns, &next(bare("shop", REPLICAS, &[("SHOP_VERSION", "2")]))).await;
+    let applied = ns.apply(&next(bare("shop", REPLICAS, &[("SHOP_VERSION", "2")]))).await;
     let gate = gate_says(&ns, "shop", "Restored").await;
     let took = start.elapsed();
     let reason = gate["rejected"][0]["reason"].as_str().unwrap().to_owned();
@@ -121,7 +121,7 @@ pub(crate) async fn a_version_that_starts_slowly_within_its_budget_passes(world:
     let ns = proven(world, "slow", json!({})).await;
     let first = shop::gate(&ns, "shop").await["stable"]["replicaSet"].clone();
     let start = Instant::now();
-    apply(&ns, &with(bare("shop", REPLICAS, &[("SHOP_VERSION", "2")]), "SHOP_START_MILLIS", "6000")).await;
+    ns.apply(&with(bare("shop", REPLICAS, &[("SHOP_VERSION", "2")]), "SHOP_START_MILLIS", "6000")).await;
     let gate = shop::another_is_proven(&ns, "shop", &first).await;
     world.figure(format!("slow start of 6 s, three pods: proven after {}", seconds(start.elapsed())));
     assert_eq!(gate["rejected"].as_array().map_or(0, Vec::len), 0, "{gate}");

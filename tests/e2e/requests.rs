@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::seconds;
-use crate::shop::{self, IMAGE, apply, bare, create, governed};
+use crate::shop::{self, IMAGE, bare, create, governed};
 use crate::support::{TestNamespace, eventually};
 use crate::world::World;
 
@@ -34,7 +34,7 @@ impl Stand {
         if is_governed {
             ns.policy("web", policy()).await;
         }
-        apply(&ns, &bare("shop", REPLICAS, SWITCHES)).await;
+        ns.apply(&bare("shop", REPLICAS, SWITCHES)).await;
         create(
             &ns,
             ("", "v1", "Service", "services"),
@@ -171,7 +171,7 @@ pub(crate) async fn a_rollout_loses_requests_without_the_policy_and_none_with_it
         let mut next = bare("shop", REPLICAS, SWITCHES);
         let environment = next.pointer_mut("/spec/template/spec/containers/0/env").unwrap().as_array_mut().unwrap();
         environment.push(json!({"name": "SHOP_VERSION", "value": "2"}));
-        apply(&stand.ns, &next).await;
+        stand.ns.apply(&next).await;
     })
     .await;
 }

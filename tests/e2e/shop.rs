@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
+use crate::support::namespace::{deployment, resource};
 use crate::support::{TestNamespace, eventually};
 
 pub(crate) const IMAGE: &str = "ghcr.io/gracekeeper/shop:0.1.0";
@@ -15,22 +16,14 @@ pub(crate) const IMAGE: &str = "ghcr.io/gracekeeper/shop:0.1.0";
 pub(crate) fn bare(name: &str, replicas: i32, switches: &[(&str, &str)]) -> Value {
     let environment = switches.iter().map(|(name, value)| json!({"name": name, "value": value}));
     let environment: Vec<Value> = environment.chain([json!({"name": "SHOP_SWITCHES", "value": "true"})]).collect();
-    json!({
-        "apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": {"name": name, "labels": {"app": name, "tier": "web"}},
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": {"app": name}},
-            "template": {"metadata": {"labels": {"app": name}}, "spec": {
-                "automountServiceAccountToken": false,
-                "containers": [{
-                    "name": "shop", "image": IMAGE, "imagePullPolicy": "IfNotPresent", "env": environment,
-                    "ports": [{"name": "http", "containerPort": 8080}],
-                    "securityContext": {"readOnlyRootFilesystem": true, "allowPrivilegeEscalation": false},
-                }],
-            }},
-        }
-    })
+    let shop = json!({
+        "name": "shop", "image": IMAGE, "imagePullPolicy": "IfNotPresent", "env": environment,
+        "ports": [{"name": "http", "containerPort": 8080}],
+        "securityContext": {"readOnlyRootFilesystem": true, "allowPrivilegeEscalation": false},
+    });
+    let mut object = deployment(name, replicas, vec![shop]);
+    object["spec"]["template"]["spec"]["automountServiceAccountToken"] = json!(false);
+    object
 }
 
 /// A policy with short times, so that a test need not wait for long ones; all three probes ask what they should.
@@ -44,14 +37,6 @@ pub(crate) fn policy() -> Value {
         }}],
         "shutdown": {"drainSeconds": 4, "finishSeconds": 5},
     })
-}
-
-/// Git brings this manifest.
-pub(crate) async fn apply(ns: &TestNamespace, manifest: &Value) -> Value {
-    let name = manifest["metadata"]["name"].as_str().unwrap();
-    let params = PatchParams::apply("git").force();
-    let applied = ns.deployments().patch(name, &params, &Patch::Apply(manifest)).await.unwrap();
-    serde_json::to_value(applied).unwrap()
 }
 
 /// The policy's fields are on the Deployment, and all of its pods have them.
@@ -155,7 +140,7 @@ pub(crate) async fn another_is_proven(ns: &TestNamespace, name: &str, first: &Va
 }
 
 pub(crate) async fn create(ns: &TestNamespace, kind: (&str, &str, &str, &str), object: Value) {
-    let kind = crate::support::namespace::resource(kind.0, kind.1, kind.2, kind.3);
+    let kind = resource(kind.0, kind.1, kind.2, kind.3);
     let api: Api<DynamicObject> = Api::namespaced_with(ns.client.clone(), &ns.name, &kind);
     let object: DynamicObject = serde_json::from_value(object).unwrap();
     let name = object.name_any();

@@ -7,7 +7,7 @@ use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 
 use crate::seconds;
-use crate::shop::{self, apply, bare, gate_says, governed, policy, runs};
+use crate::shop::{self, bare, gate_says, governed, policy, runs};
 use crate::support::{TestNamespace, eventually, stays};
 use crate::world::{SYSTEM, World};
 
@@ -18,7 +18,7 @@ async fn at_rest(world: &'static World, topic: &str) -> (TestNamespace, Value, V
     gated["rollout"] = json!({"onFailure": "Restore", "bakeAfterSeconds": 2});
     gated["availability"] = json!({"objective": "99.9", "windowDays": 1});
     ns.policy("web", gated).await;
-    apply(&ns, &bare("shop", 2, &[])).await;
+    ns.apply(&bare("shop", 2, &[])).await;
     governed(&ns, "shop").await;
     gate_says(&ns, "shop", "Stable").await;
     let before = ns.get("shop").await;
@@ -36,7 +36,7 @@ async fn is_as_before(world: &'static World, ns: &TestNamespace, before: &Value,
     })
     .await;
     let first = shop::gate(ns, "shop").await["stable"]["replicaSet"].clone();
-    apply(ns, &bare("shop", 2, &[("SHOP_VERSION", "2")])).await;
+    ns.apply(&bare("shop", 2, &[("SHOP_VERSION", "2")])).await;
     shop::another_is_proven(ns, "shop", &first).await;
     governed(ns, "shop").await;
 }
@@ -60,26 +60,24 @@ async fn is_away(world: &'static World, process: &str, time: Duration) -> Instan
     back
 }
 
-pub(crate) async fn a_restart_of_the_api_server_writes_nothing(world: &'static World) {
+/// This process is away for 5 s: an operator leads again, and nothing is written.
+async fn an_outage_of(world: &'static World, topic: &str, process: &str, words: &str) {
     if !world.owns_the_node() {
         return;
     }
-    let (ns, before, pods) = at_rest(world, "api-server").await;
-    let back = is_away(world, "kube-apiserver", Duration::from_secs(5)).await;
+    let (ns, before, pods) = at_rest(world, topic).await;
+    let back = is_away(world, process, Duration::from_secs(5)).await;
     eventually("an operator leads", || world.leader()).await;
-    world.figure(format!("API server away for 5 s: an operator leads {} after its start", seconds(back.elapsed())));
+    world.figure(format!("{words} away for 5 s: an operator leads {} after its start", seconds(back.elapsed())));
     is_as_before(world, &ns, &before, &pods).await;
 }
 
+pub(crate) async fn a_restart_of_the_api_server_writes_nothing(world: &'static World) {
+    an_outage_of(world, "api-server", "kube-apiserver", "API server").await;
+}
+
 pub(crate) async fn a_restart_of_etcd_writes_nothing(world: &'static World) {
-    if !world.owns_the_node() {
-        return;
-    }
-    let (ns, before, pods) = at_rest(world, "etcd").await;
-    let back = is_away(world, "etcd", Duration::from_secs(5)).await;
-    eventually("an operator leads", || world.leader()).await;
-    world.figure(format!("etcd away for 5 s: an operator leads {} after its start", seconds(back.elapsed())));
-    is_as_before(world, &ns, &before, &pods).await;
+    an_outage_of(world, "etcd", "etcd", "etcd").await;
 }
 
 pub(crate) async fn a_lost_node_is_not_held_against_a_version_and_comes_back(world: &'static World) {

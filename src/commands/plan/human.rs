@@ -6,7 +6,7 @@ use comfy_table::{Table, presets};
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
-use super::super::style::{BOLD, CYAN, DIM, GREEN, PLAIN, RED, YELLOW};
+use super::super::style::{BOLD, CYAN, DIM, GREEN, PLAIN, RED, YELLOW, counted};
 use super::report::{Report, Workload};
 use crate::api::Mode;
 use crate::api::workload_health::Severity;
@@ -213,10 +213,6 @@ fn last_line(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         summary.to_change,
         summary.workloads - summary.to_change,
     )
-}
-
-fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 fn plain_table() -> Table {

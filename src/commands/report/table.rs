@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use anstyle::Style;
 
-use super::super::style::{BOLD, Cell, DIM, GREEN, PLAIN, RED, YELLOW, columns, duration, heads};
+use super::super::style::{BOLD, Cell, DIM, GREEN, PLAIN, RED, YELLOW, columns, counted, duration, heads};
 use super::{Told, words};
 use crate::core::availability::Figures;
 
@@ -52,7 +52,7 @@ pub(super) fn render(told: &Told) -> String {
     }
     let fleet = &report.fleet;
     let spent = format!("{} of {} spent", fleet.spent, fleet.workloads);
-    let mut last = vec![(BOLD, "fleet".to_owned()), (BOLD, counted(fleet.workloads))];
+    let mut last = vec![(BOLD, "fleet".to_owned()), (BOLD, counted(fleet.workloads, "workload", "workloads"))];
     last.extend([(PLAIN, String::new()), (PLAIN, String::new())]);
     last.extend(shares(&fleet.figures, BOLD));
     last.extend([(if fleet.spent > 0 { RED } else { GREEN }, spent), (PLAIN, String::new()), (PLAIN, String::new())]);
@@ -63,10 +63,6 @@ pub(super) fn render(told: &Told) -> String {
         let _ = writeln!(text, "{DIM}watched until {}{DIM:#}", words::moment(until));
     }
     text
-}
-
-fn counted(workloads: usize) -> String {
-    if workloads == 1 { "1 workload".into() } else { format!("{workloads} workloads") }
 }
 
 fn shares(figures: &Figures, style: Style) -> [Cell; 3] {

@@ -272,11 +272,18 @@ fn probed() -> Value {
     json!({"containers": [{"probes": {"readiness": {"httpGet": {"path": "/readyz", "port": "http"}}}}]})
 }
 
-/// Version 1 is proven, and version 2 is on its way: its pod is as it is said.
-async fn rolling(state: Value) -> Stage {
-    let mut stage = Stage::new();
+/// Version 1 is proven, and all that was told of it is read.
+async fn proven() -> Stage {
+    let stage = Stage::new();
     stage.policy(1, &gated());
     stage.comes_to_rest().await;
+    stage.events();
+    stage
+}
+
+/// Version 1 is proven, and version 2 is on its way: its pod is as it is said.
+async fn rolling(state: Value) -> Stage {
+    let mut stage = proven().await;
     assert_eq!(stage.gate()["state"], "Stable", "{}", stage.gate());
     let status = json!({"replicas": 2, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1});
     stage.shows_version(2, &status);
@@ -287,10 +294,7 @@ async fn rolling(state: Value) -> Stage {
 
 #[tokio::test]
 async fn what_the_gate_says_beside_a_write_of_the_plan_is_told_once() {
-    let stage = Stage::new();
-    stage.policy(1, &gated());
-    stage.comes_to_rest().await;
-    stage.events();
+    let stage = proven().await;
     stage.policy(2, &probed());
     assert_eq!(stage.look().await.unwrap().1, Some(Duration::ZERO), "the gate has moved");
     assert_eq!(stage.events(), ["RolloutNotGated"], "stored and told before the plan is written");
@@ -301,10 +305,7 @@ async fn what_the_gate_says_beside_a_write_of_the_plan_is_told_once() {
 
 #[tokio::test]
 async fn what_the_gate_says_is_told_although_the_write_beside_it_fails_first() {
-    let stage = Stage::new();
-    stage.policy(1, &gated());
-    stage.comes_to_rest().await;
-    stage.events();
+    let stage = proven().await;
     stage.policy(2, &probed());
     stage.fails(Some("/status"));
     stage.look().await.unwrap_err();
@@ -323,10 +324,7 @@ async fn what_the_gate_says_is_told_although_the_write_beside_it_fails_first() {
 
 #[tokio::test]
 async fn a_gate_that_goes_with_its_policy_says_so() {
-    let stage = Stage::new();
-    stage.policy(1, &gated());
-    stage.comes_to_rest().await;
-    stage.events();
+    let stage = proven().await;
     assert_eq!(stage.counted("gracekeeper_gated_workloads{state=\"Stable\"}"), 1);
     stage.workloads.world.with(|picture| picture.policies.clear());
     assert_eq!(stage.comes_to_rest().await.0, "Released");

@@ -197,14 +197,11 @@ fn class_of_end(pod: &PodView, container: &ContainerView, ended: &Terminated, st
     if outlived && matches!(ended.exit, 0 | 137 | 143) {
         return EvidenceClass::StartupFailed;
     }
-    let by_signal = matches!(ended.exit, 137 | 143);
-    if let Some(killers) = killers.filter(|_| by_signal) {
-        match killers.startup_seconds {
-            // With a startup probe, liveness begins only after the start; whether that came is known from readiness.
-            Some(_) if pod.was_ready && killers.liveness => return EvidenceClass::LivenessKilled,
-            None if killers.liveness => return EvidenceClass::LivenessKilled,
-            _ => {}
-        }
+    // With a startup probe, liveness begins only after the start; whether that came is known from readiness.
+    let is_past_start = pod.was_ready || budget.is_none();
+    let is_watched = killers.is_some_and(|killers| killers.liveness) && is_past_start;
+    if is_watched && matches!(ended.exit, 137 | 143) {
+        return EvidenceClass::LivenessKilled;
     }
     if pod.was_ready { EvidenceClass::RestartedAfterReady } else { EvidenceClass::Crash }
 }

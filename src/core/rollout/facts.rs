@@ -122,8 +122,7 @@ pub(super) fn is_for_a_quota(said: &str) -> bool {
 impl Deployed {
     /// Reads a Deployment.
     pub fn read(raw: &Value) -> Self {
-        let version = canonical::version(raw);
-        Self::with_version(raw, version)
+        Self::with_version(raw, version(raw))
     }
 
     /// Reads a Deployment whose hashes are known.
@@ -184,7 +183,7 @@ impl Revision {
             name: text("/metadata/name").into(),
             resource_version: text("/metadata/resourceVersion").into(),
             created: text("/metadata/creationTimestamp").parse().ok(),
-            version: canonical::version(raw),
+            version: version(raw),
             replicas: raw.pointer("/spec/replicas").map_or(1, |_| number("/spec/replicas")),
             pods: number("/status/replicas"),
             ready: number("/status/readyReplicas"),
@@ -196,6 +195,15 @@ impl Revision {
                 since: condition["lastTransitionTime"].as_str().and_then(|at| at.parse().ok()),
             }),
         }
+    }
+}
+
+/// Hashes of the template of a Deployment or ReplicaSet; what the workload declares itself is not known from it.
+pub fn version(raw: &Value) -> Version {
+    Version {
+        template_hash: canonical::template_hash(raw),
+        app_hash: canonical::app_hash(raw),
+        declared_hash: String::new(),
     }
 }
 

@@ -9,8 +9,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::assess::sooner;
 use super::facts::{Paused, Revision};
+use super::reasons::is_transient;
 use super::restore;
-use super::situation::{CLEAR, Gating, MAX_SWAPS, Off, Seen, Situation, assessment, is_transient, pods_of};
+use super::situation::{CLEAR, Gating, MAX_SWAPS, Off, Seen, Situation, assessment, pods_of, way_back};
 use super::table::{AT_STEP, Guard, Reasons, Row, TABLE, WITHOUT_EVIDENCE, Wants, wants};
 use super::{memory, wording};
 use crate::api::gate::{Blame, GateState, GateStatus, PausedByUs};
@@ -130,9 +131,10 @@ pub(super) fn decide_by_row(seen: &Seen<'_>) -> (Option<&'static Row>, Verdict) 
     let mut next = seen.memory.clone();
     memory::note(&mut next, seen);
     let assessment = assessment(seen, &next);
-    memory::track(&mut next, seen, &assessment);
+    let restore = way_back(seen, &next, &assessment);
+    memory::track(&mut next, seen, &assessment, &restore);
     let before = next.clone();
-    let situation = Situation::new(seen, &before, assessment);
+    let situation = Situation { seen, memory: &before, assessment, restore };
     let row = TABLE.iter().find(|row| fits(row, &situation));
     if let Some(row) = row {
         carry_out(row, &situation, &mut next);
@@ -286,7 +288,7 @@ fn act(situation: &Situation<'_>, has_moved: bool, next: &mut GateStatus) -> Act
         }
         Wants::Flow if is_paused && seen.is_pause_ours(next) => {
             return match restore::before_resume(deployment, seen.revisions) {
-                restore::Step::Write(stride) => resize(situation, &stride),
+                restore::Step::Write(stride) => resize(situation, &stride, Reads::OtherSizes),
                 restore::Step::Wait => Action::None,
                 _ => Action::Resume { generation },
             };
@@ -314,7 +316,7 @@ fn scale(situation: &Situation<'_>, next: &mut GateStatus) -> Action {
     let stride = match &situation.restore {
         restore::Step::Write(stride) => stride,
         // A race against the Deployment controller: who loses it has lost nothing.
-        restore::Step::FinishSwap(stride) => return resize_at_once(situation, stride),
+        restore::Step::FinishSwap(stride) => return resize(situation, stride, Reads::Nothing),
         restore::Step::BeginSwap(stride) => {
             if let Some(record) = next.rollout.as_mut() {
                 record.swaps = record.swaps.saturating_add(1).min(MAX_SWAPS);
@@ -323,31 +325,29 @@ fn scale(situation: &Situation<'_>, next: &mut GateStatus) -> Action {
         }
         _ => return Action::None,
     };
-    resize(situation, stride)
+    resize(situation, stride, Reads::OtherSizes)
 }
 
-fn resize_at_once(situation: &Situation<'_>, stride: &restore::Stride) -> Action {
-    match resize(situation, stride) {
-        Action::ScaleReplicaSet { uid, name, from, to, resource_version, .. } => {
-            Action::ScaleReplicaSet { uid, name, from, to, resource_version, others: Vec::new() }
-        }
-        other => other,
-    }
+/// What is read anew before a size is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reads {
+    Nothing,
+    OtherSizes,
 }
 
-fn resize(situation: &Situation<'_>, stride: &restore::Stride) -> Action {
+fn resize(situation: &Situation<'_>, stride: &restore::Stride, reads: Reads) -> Action {
     let seen = situation.seen;
     let Some(revision) = seen.revisions.get(stride.index) else { return Action::None };
     let current = seen.current().map(|current| &current.uid);
     let counts = |other: &&Revision| other.replicas > 0 || Some(&other.uid) == current;
-    let others = seen.revisions.iter().filter(|other| other.uid != revision.uid).filter(counts);
+    let others = seen.revisions.iter().filter(|other| reads == Reads::OtherSizes && other.uid != revision.uid);
     Action::ScaleReplicaSet {
         uid: revision.uid.to_string(),
         name: revision.name.to_string(),
         from: revision.replicas,
         to: stride.to,
         resource_version: revision.resource_version.to_string(),
-        others: others.map(|other| (other.name.to_string(), other.replicas)).collect(),
+        others: others.filter(counts).map(|other| (other.name.to_string(), other.replicas)).collect(),
     }
 }
 

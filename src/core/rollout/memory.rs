@@ -6,8 +6,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::assess::Assessment;
 use super::facts::Paused;
 use super::gate::is_step_ready;
+use super::reasons::is_transient;
 use super::restore;
-use super::situation::{Seen, Situation, find_rejected, is_same, is_transient, stable_revision, way_back};
+use super::situation::{Seen, Situation, find_rejected, is_same, stable_revision};
 use super::table::{AFTER_COMPLETION, AT_STEP, Effect, Wants, wants};
 use crate::api::gate::{
     GateState, GateStatus, MAX_HISTORY, MAX_REJECTED, MAX_REQUESTS, Outcome, PastRollout, PausedByUs, Proven, Rejected,
@@ -67,7 +68,7 @@ pub(super) fn note(memory: &mut GateStatus, seen: &Seen<'_>) {
 }
 
 /// Takes over what the pods say.
-pub(super) fn track(memory: &mut GateStatus, seen: &Seen<'_>, assessment: &Assessment) {
+pub(super) fn track(memory: &mut GateStatus, seen: &Seen<'_>, assessment: &Assessment, restore: &restore::Step) {
     let is_judged = memory.rollout.is_some()
         && matches!(
             memory.state,
@@ -87,7 +88,8 @@ pub(super) fn track(memory: &mut GateStatus, seen: &Seen<'_>, assessment: &Asses
     let is_transient = is_transient(memory);
     let is_stuck = state == GateState::Restoring
         && assessment.stable_failed > 0
-        && stable.is_some_and(|stable| way_back(seen, &stable.uid, assessment) == restore::Step::NotYet);
+        && stable.is_some()
+        && *restore == restore::Step::NotYet;
     let Some(record) = &mut memory.rollout else { return };
     if state == GateState::Baking && reason == AT_STEP {
         note_since(&mut record.bake_since, is_ready, seen);
@@ -196,8 +198,7 @@ pub(super) fn apply(effect: Effect, reason: &str, situation: &Situation<'_>, mem
             }
         }
         Effect::KeepNotTaken => {
-            let known = find_rejected(memory, version).map(|rejected| rejected.version.clone());
-            for rejected in memory.rejected.iter_mut().filter(|one| Some(&one.version) == known.as_ref()) {
+            if let Some(rejected) = rejection(memory, version) {
                 rejected.taken_back = false;
             }
         }
@@ -290,19 +291,20 @@ fn prove(memory: &mut GateStatus, reason: &str, seen: &Seen<'_>) {
     });
 }
 
+/// What is remembered of a version that was rejected, to be changed: as `find_rejected`.
+fn rejection<'a>(memory: &'a mut GateStatus, version: &Version) -> Option<&'a mut Rejected> {
+    let stable = memory.stable.as_ref();
+    memory.rejected.iter_mut().rev().find(|rejected| is_same(&rejected.version, version, stable))
+}
+
 fn reject(memory: &mut GateStatus, version: &Version, reason: &str, now: &Time, taken_back: bool) {
-    let stable_app = memory.stable.as_ref().map(|stable| stable.version.app_hash.clone());
-    if let Some(known) = find_rejected(memory, version).map(|rejected| rejected.version.clone()) {
-        for rejected in &mut memory.rejected {
-            if rejected.version == known {
-                rejected.taken_back |= taken_back;
-            }
-        }
+    if let Some(rejected) = rejection(memory, version) {
+        rejected.taken_back |= taken_back;
         return;
     }
     let evidence = memory.evidence.first().map(|evidence| format!("{:?}", evidence.class));
     let mut version = version.clone();
-    if stable_app.as_ref() == Some(&version.app_hash) {
+    if memory.stable.as_ref().is_some_and(|stable| stable.version.app_hash == version.app_hash) {
         // Only policy fields differ: the application itself is not bad.
         version.app_hash = String::new();
     }

@@ -21,13 +21,18 @@ pub fn is_held(state: GateState) -> bool {
     matches!(state, Held | Restoring | Restored)
 }
 
+/// Whether it is held for something that may pass.
+pub(super) fn is_transient(gate: &GateStatus) -> bool {
+    gate.state == Held && TRANSIENT.contains(&gate.reason.as_str())
+}
+
 /// Whether the gate paused a rollout that is to go on, or back, without anything new in the template: at a step, for what
 /// may pass, or on the way back. Not where the policy's own probes may be what holds it.
 pub fn goes_on_by_itself(gate: &GateStatus) -> bool {
     match gate.state {
         Baking => gate.reason == AT_STEP,
         AwaitingApproval | Restoring => true,
-        Held => TRANSIENT.contains(&gate.reason.as_str()) && !may_be_for_probes(gate),
+        Held => is_transient(gate) && !may_be_for_probes(gate),
         _ => false,
     }
 }

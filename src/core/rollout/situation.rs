@@ -7,8 +7,9 @@ use super::assess::{Assessment, Held, Material, assess};
 use super::evidence::{Measure, Patience};
 use super::facts::{Deployed, Paused, Revision};
 use super::pod::PodView;
+use super::reasons::is_transient;
 use super::restore;
-use super::table::{AFTER_COMPLETION, ENVIRONMENT, REVERTING, TRANSIENT, Wants, wants};
+use super::table::{AFTER_COMPLETION, ENVIRONMENT, REVERTING, Wants, wants};
 use crate::api::gate::{Blame, GateState, GateStatus, Proven, Rejected, RolloutRecord, Version};
 use crate::api::rollout::{Approval, OnFailure, Rollout, Step, WhenBudgetSpent};
 use crate::api::workload_health::{Action as Asked, Request};
@@ -115,16 +116,6 @@ pub(super) struct Situation<'a> {
 }
 
 impl<'a> Situation<'a> {
-    pub(super) fn new(seen: &'a Seen<'a>, memory: &'a GateStatus, assessment: Assessment) -> Self {
-        let restore = match (memory.state, &memory.stable) {
-            (GateState::Restoring | GateState::Restored, Some(stable)) => {
-                way_back(seen, &stable.replica_set_uid, &assessment)
-            }
-            _ => restore::Step::NotYet,
-        };
-        Self { seen, memory, assessment, restore }
-    }
-
     /// The record of the version that the template has.
     fn record(&self) -> Option<&'a RolloutRecord> {
         self.memory.rollout.as_ref()
@@ -350,9 +341,12 @@ impl<'a> Situation<'a> {
     }
 }
 
-/// The next step of handing back.
-pub(super) fn way_back(seen: &Seen<'_>, stable: &str, assessment: &Assessment) -> restore::Step {
-    match restore::next(seen.deployment, seen.revisions, stable) {
+/// The next step of handing back, where that is what goes on.
+pub(super) fn way_back(seen: &Seen<'_>, memory: &GateStatus, assessment: &Assessment) -> restore::Step {
+    let (GateState::Restoring | GateState::Restored, Some(stable)) = (memory.state, &memory.stable) else {
+        return restore::Step::NotYet;
+    };
+    match restore::next(seen.deployment, seen.revisions, &stable.replica_set_uid) {
         // Pods say that it is not: the ReplicaSet's status follows in a moment.
         restore::Step::Saturated if assessment.candidate_ready < seen.deployment.replicas => restore::Step::Wait,
         step => step,
@@ -386,11 +380,6 @@ pub(super) fn assessment(seen: &Seen<'_>, memory: &GateStatus) -> Assessment {
             .map(|since| Held { since: since.0, is_shared: memory.reason == ENVIRONMENT }),
         before: &memory.evidence,
     })
-}
-
-/// Whether it is held for something that may pass.
-pub(super) fn is_transient(memory: &GateStatus) -> bool {
-    memory.state == GateState::Held && TRANSIENT.contains(&memory.reason.as_str())
 }
 
 /// The proven revision, while its ReplicaSet exists.

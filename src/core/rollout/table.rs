@@ -196,34 +196,15 @@ pub const TABLE: &[Row] = &[
         Effect::PassStep,
         "Step {step} of {steps} was approved.",
     ),
-    row(
-        &[Held, Restoring, Restored],
-        Guard::AskedRetry,
-        Rolling,
-        "Retried",
-        Effect::Retry,
-        "Somebody asked to try this version again.",
-    ),
-    only(
-        &[REVERTING],
+    except(
+        &[REVERTED],
         row(
-            &[Reverted],
+            &[Held, Restoring, Restored, Reverted],
             Guard::AskedRetry,
             Rolling,
             "Retried",
             Effect::Retry,
             "Somebody asked to try this version again.",
-        ),
-    ),
-    only(
-        &[REVERTING],
-        row(
-            &[Reverted],
-            Guard::AskedResume,
-            NotGated,
-            "Overridden",
-            Effect::Override,
-            "Somebody asked to let this version pass; it is not held again.",
         ),
     ),
     only(
@@ -252,13 +233,16 @@ pub const TABLE: &[Row] = &[
         &[BY_REQUEST],
         row(&[Held], Guard::AskedResumeOwnHold, Rolling, "Released", Effect::None, "Somebody ended the hold."),
     ),
-    row(
-        &[Held, Restoring, Restored, Baking, AwaitingApproval],
-        Guard::AskedResume,
-        NotGated,
-        "Overridden",
-        Effect::Override,
-        "Somebody asked to let this version pass; it is not held again.",
+    except(
+        &[REVERTED],
+        row(
+            &[Held, Restoring, Restored, Reverted, Baking, AwaitingApproval],
+            Guard::AskedResume,
+            NotGated,
+            "Overridden",
+            Effect::Override,
+            "Somebody asked to let this version pass; it is not held again.",
+        ),
     ),
     row(
         UNDER_WAY,

@@ -58,7 +58,7 @@ impl Run {
         expected: Arc<Vec<Value>>,
     ) -> Result<Self, String> {
         let ns = TestNamespace::on(place.cluster, place.topic, json!({})).await;
-        apply(&ns, first).await;
+        ns.apply(first).await;
         lend_lease(place, &ns).await;
         let (proxy, mut to_kill) = FaultProxy::start(place.upstream.clone(), fault).await;
         let kubeconfig = through(place, &ns, &proxy.server);
@@ -140,7 +140,7 @@ impl Run {
 
     /// Git brings its manifest.
     pub(super) async fn release(&self, manifest: &Value) {
-        apply(&self.ns, manifest).await;
+        self.ns.apply(manifest).await;
     }
 
     /// A person asks something of the gate, and waits until it is heard.
@@ -242,11 +242,6 @@ pub(super) const FAULT: &str = "gracekeeper.dev/sim-fault";
 pub(super) const READY_AFTER: &str = "gracekeeper.dev/sim-ready-after";
 /// Its value for pods that wait until the script lets them: a dead operator misses no step of a rollout.
 pub(super) const WAITS: &str = "1h";
-
-async fn apply(ns: &TestNamespace, manifest: &Value) {
-    let params = PatchParams::apply("git").force();
-    ns.deployments().patch("web", &params, &Patch::Apply(manifest)).await.unwrap();
-}
 
 /// The operator's process, and the next one when it is dead.
 struct Ward {

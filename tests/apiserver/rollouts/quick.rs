@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Rig, apply, manifest};
+use super::{Rig, manifest};
 use crate::support::stays;
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn a_bad_version_that_is_applied_again_and_again_meanwhile_is_taken_back_o
     let applied = rig.release(&bad).await;
     let sync = async {
         loop {
-            apply(&rig.ns, &bad).await;
+            rig.ns.apply(&bad).await;
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
     };
@@ -88,7 +88,7 @@ async fn a_held_version_that_is_applied_again_and_again_stays_held() {
     let writes = rig.writes();
     let bad = manifest(3, 2, "crash");
     stays("it is held", Duration::from_secs(4), || async {
-        apply(&rig.ns, &bad).await;
+        rig.ns.apply(&bad).await;
         rig.gate().await["state"] == "Held" && rig.is_paused().await
     })
     .await;

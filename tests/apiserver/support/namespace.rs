@@ -84,6 +84,15 @@ impl TestNamespace {
         serde_json::to_value(created.unwrap()).unwrap()
     }
 
+    /// Git brings this Deployment: a forced server-side apply, as GitOps tools do it.
+    #[allow(dead_code)] // not every suite releases versions
+    pub(crate) async fn apply(&self, manifest: &Value) -> Value {
+        let name = manifest["metadata"]["name"].as_str().unwrap();
+        let params = PatchParams::apply("git").force();
+        let applied = self.deployments().patch(name, &params, &Patch::Apply(manifest)).await.unwrap();
+        serde_json::to_value(applied).unwrap()
+    }
+
     /// The Deployment as it is.
     pub(crate) async fn get(&self, name: &str) -> Value {
         serde_json::to_value(self.deployments().get(name).await.unwrap()).unwrap()

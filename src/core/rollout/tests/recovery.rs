@@ -11,6 +11,7 @@ use crate::api::gate::{Outcome, Version};
 use crate::api::rollout::{Approval, OnFailure, Step};
 use crate::api::workload_health::{Action as Asked, Request};
 use crate::core::rollout::facts::Refusal;
+use crate::core::rollout::pod::Terminated;
 use crate::core::rollout::{Action, Paused, Seen, decide};
 
 /// A new version is being let in, with one pod that is ready.
@@ -25,14 +26,26 @@ fn letting_in(on_failure: OnFailure) -> Stage {
 
 /// All pods of a version restarted just now, and are ready again.
 fn restart(stage: &mut Stage, name: &str) {
-    let now = stage.now;
+    let (now, ended) = (stage.now, crashed(stage));
     for pod in stage.pods.iter_mut().filter(|pod| &*pod.revision == name) {
         (pod.was_ready, pod.ready_since) = (true, Some(now));
         let container = &mut pod.containers[0];
         (container.running_since, container.restarts) = (Some(now), container.restarts + 1);
-        let ended = json!({"exitCode": 1, "reason": "Error", "finishedAt": now.to_string()});
-        container.last = Some(serde_json::from_value(ended).unwrap());
+        container.last = Some(ended.clone());
     }
+}
+
+/// How a container ends that crashes now.
+fn crashed(stage: &Stage) -> Terminated {
+    let ended = json!({"exitCode": 1, "reason": "Error", "finishedAt": stage.now.to_string()});
+    serde_json::from_value(ended).unwrap()
+}
+
+/// The last run of the new version's only pod ended now.
+fn crash_v2(stage: &mut Stage) {
+    let ended = crashed(stage);
+    let pod = stage.pods.iter_mut().find(|pod| &*pod.revision == "v2").unwrap();
+    pod.containers[0].last = Some(ended);
 }
 
 fn told(stage: &mut Stage) -> (GateState, String) {
@@ -76,21 +89,14 @@ fn stable_pods_that_recover_first_do_not_make_it_the_new_ones_fault() {
     let mut stage = letting_in(OnFailure::Restore);
     stage.set("v1", 1, 3, 0);
     stage.set("v2", 2, 1, 0);
-    let at = stage.now.to_string();
-    let crashed = json!({"exitCode": 1, "reason": "Error", "finishedAt": at});
-    let new = |stage: &mut Stage, ended: &serde_json::Value| {
-        let pod = stage.pods.iter_mut().find(|pod| &*pod.revision == "v2").unwrap();
-        pod.containers[0].last = Some(serde_json::from_value(ended.clone()).unwrap());
-    };
-    new(&mut stage, &crashed);
+    crash_v2(&mut stage);
     assert_eq!(told(&mut stage), (Held, "Environment".into()));
     stage.pass(180);
     stage.set("v1", 1, 3, 3); // the database is back; the new pod is in its back-off for minutes yet
     assert_eq!(told(&mut stage), (Held, "Undecided".into()));
     stage.pass(200);
     assert_eq!(told(&mut stage), (Held, "Undecided".into()), "it did not try again since");
-    let again = json!({"exitCode": 1, "reason": "Error", "finishedAt": stage.now.to_string()});
-    new(&mut stage, &again);
+    crash_v2(&mut stage);
     assert_eq!(told(&mut stage), (Restoring, "Restoring".into()), "it crashes with the database there");
 }
 
@@ -113,8 +119,7 @@ fn a_version_that_comes_during_an_outage_is_not_to_blame_for_it() {
 fn a_pod_in_its_back_off_has_not_been_tried_again_by_a_retry() {
     let mut stage = letting_in(OnFailure::Hold);
     stage.set("v2", 2, 1, 0);
-    let ended = json!({"exitCode": 1, "reason": "Error", "finishedAt": stage.now.to_string()});
-    stage.pods.last_mut().unwrap().containers[0].last = Some(serde_json::from_value(ended).unwrap());
+    crash_v2(&mut stage);
     assert_eq!(told(&mut stage), (Held, "Failing".into()));
     stage.pass(10);
     let template_hash = stage.deployment.version.template_hash.clone();
@@ -123,8 +128,7 @@ fn a_pod_in_its_back_off_has_not_been_tried_again_by_a_retry() {
     assert_eq!((retried.state(), retried.look_again), (Rolling, Some(SignedDuration::from_secs(300))));
     stage.pass(301);
     assert_eq!(told(&mut stage).0, Rolling, "it waits yet");
-    let again = json!({"exitCode": 1, "reason": "Error", "finishedAt": stage.now.to_string()});
-    stage.pods.last_mut().unwrap().containers[0].last = Some(serde_json::from_value(again).unwrap());
+    crash_v2(&mut stage);
     assert_eq!(told(&mut stage), (Held, "Failing".into()));
 }
 
