@@ -14,6 +14,7 @@ use super::writes::{Answer, CallError, Caller};
 use crate::api::conditions::ConditionType;
 use crate::api::gate::GateStatus;
 use crate::api::{FIELD_MANAGER, WorkloadHealthStatus};
+use crate::core::canonical;
 use crate::core::decide::{self, Action, Decision, Outcome, PendingCause};
 use crate::core::deployment::project;
 use crate::core::managers;
@@ -307,7 +308,8 @@ pub(super) fn request(builder: http::request::Builder, body: Vec<u8>) -> Result<
 }
 
 pub(super) fn to_bytes(value: &impl Serialize) -> Result<Vec<u8>, CallError> {
-    serde_json::to_vec(value).map_err(|error| CallError::Transport(error.to_string()))
+    let text = serde_json::to_string(value).map_err(|error| CallError::Transport(error.to_string()))?;
+    Ok(canonical::as_the_server_writes(&text).into_bytes())
 }
 
 fn regarding<'a>(key: &'a Key, gathered: &'a Gathered) -> Regarding<'a> {

@@ -239,6 +239,24 @@ impl Write for Fnv1a {
     }
 }
 
+/// JSON text with the escapes that the API server uses (Go's `encoding/json`). A `test` of a JSON Patch compares strings there
+/// as they are written: without this, a command with `&&` would never be equal to itself.
+pub fn as_the_server_writes(json: &str) -> String {
+    // All of them can only stand inside strings.
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '&' => text.push_str("\\u0026"),
+            '<' => text.push_str("\\u003c"),
+            '>' => text.push_str("\\u003e"),
+            '\u{2028}' => text.push_str("\\u2028"),
+            '\u{2029}' => text.push_str("\\u2029"),
+            c => text.push(c),
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,5 +329,13 @@ mod tests {
         ] {
             assert_eq!(default_pull_policy(image), want, "{image}");
         }
+    }
+
+    #[test]
+    fn text_is_escaped_as_go_does_it_and_means_the_same() {
+        let value = json!({"a&b": ["<x> && y", "\u{2028}\u{2029}\t\"ü\""]});
+        let text = as_the_server_writes(&value.to_string());
+        assert_eq!(text, r#"{"a\u0026b":["\u003cx\u003e \u0026\u0026 y","\u2028\u2029\t\"ü\""]}"#);
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
     }
 }
