@@ -15,7 +15,7 @@ use crate::commands::report::ReportArgs;
 use crate::commands::request::RequestArgs;
 use crate::commands::rules::RulesArgs;
 use crate::commands::status::StatusArgs;
-use crate::controller::Settings;
+use crate::controller::{RideAlongSetup, Settings};
 use crate::core::lease::Timing;
 
 /// Keeps probes, preStop hooks and grace periods right on plain Kubernetes Deployments.
@@ -149,6 +149,9 @@ pub struct RunArgs {
     /// How long edits of a policy are collected before they are acted on, in seconds.
     #[arg(long, env = "GRACEKEEPER_COALESCE_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=300))]
     pub coalesce_seconds: u64,
+    /// Whether the MutatingAdmissionPolicy by which policies ride along in the users' own writes is there; the chart says so.
+    #[arg(long, env = "GRACEKEEPER_RIDE_ALONG", value_enum, default_value = "off")]
+    pub ride_along: RideAlongSetup,
     /// Deadline of every call to the API server, in seconds.
     #[arg(long, env = "GRACEKEEPER_CALL_TIMEOUT_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub call_timeout_seconds: u64,
@@ -182,6 +185,7 @@ impl RunArgs {
             max_concurrent_reconciles: self.max_concurrent_reconciles.into(),
             max_concurrent_enforcements: self.max_concurrent_enforcements.into(),
             coalesce: Duration::from_secs(self.coalesce_seconds),
+            ride_along: self.ride_along,
             call_timeout: Duration::from_secs(self.call_timeout_seconds),
         })
     }

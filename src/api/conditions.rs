@@ -16,6 +16,8 @@ pub enum ConditionType {
     RolloutGated,
     /// HealthPolicy: the availability section is acted on.
     AvailabilityMeasured,
+    /// HealthPolicy: what users create or change carries the policy's fields when it is stored.
+    RidesAlong,
     /// WorkloadHealth: the Deployment carries what its policy asks for.
     Compliant,
     /// WorkloadHealth: nothing speaks against the version that is rolling out.
@@ -36,6 +38,7 @@ impl ConditionType {
             Self::Enforced => "Enforced",
             Self::RolloutGated => "RolloutGated",
             Self::AvailabilityMeasured => "AvailabilityMeasured",
+            Self::RidesAlong => "RidesAlong",
             Self::Compliant => "Compliant",
             Self::RolloutHealthy => "RolloutHealthy",
             Self::Available => "Available",

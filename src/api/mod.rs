@@ -32,6 +32,10 @@ pub const FIELD_MANAGER: &str = "gracekeeper";
 /// Annotation on the Deployment (not on its template) that lists the `container/field` pairs holding a value of ours.
 /// A hint only: a forged one can at worst let the policy set a field.
 pub const MARKER_ANNOTATION: &str = "gracekeeper.dev/filled";
+
+/// Ends the prefix of annotations that hold what a field was before a policy rode along over it, as JSON:
+/// `app.original.gracekeeper.dev/livenessProbe`, `original.gracekeeper.dev/terminationGracePeriodSeconds`.
+pub const ORIGINAL_PREFIX: &str = "original.gracekeeper.dev";
 /// Finalizer on a HealthPolicy while it may hold values in Deployments.
 pub const FINALIZER: &str = "gracekeeper.dev/release";
 /// Annotation that names a pod's main container (well-known label list of Kubernetes).

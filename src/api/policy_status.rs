@@ -4,6 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use super::selector::Selector;
+
 /// What became of a policy.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -25,6 +27,38 @@ pub struct HealthPolicyStatus {
     /// Availability over all owned Deployments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub availability: Option<FleetAvailability>,
+
+    /// When the policy may ride along in the users' own writes; its MutatingAdmissionPolicy reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ride_along: Option<RideAlongStatus>,
+}
+
+/// When a policy may ride along in the users' own writes.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RideAlongStatus {
+    /// Generation of the spec of which all weaker policies know. Changes of Deployments carry the policy only while it is
+    /// the current one, so that two policies never act in one request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub generation: Option<i64>,
+
+    /// Stronger policies of the namespace: what they select, this one does not touch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
+    pub stronger: Vec<StrongerPolicy>,
+}
+
+/// A policy that wins over this one.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StrongerPolicy {
+    /// Its name; `*` stands for more than can be listed, and selects everything.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+
+    /// Its selector.
+    pub selector: Selector,
 }
 
 /// Counts of Deployments.

@@ -13,13 +13,17 @@ use super::events::{Event, Publisher, Regarding};
 use super::memory::Memory;
 use super::metrics::Metrics;
 use super::queue::WorkQueue;
+use super::ride_along::Detection;
 use super::world::{Key, Picture, PolicyEntry, World};
 use super::writes::{CallError, Caller};
 use crate::api::conditions::ConditionType;
 use crate::api::gate::GateState;
+use crate::api::policy_status::RideAlongStatus;
 use crate::api::{FIELD_MANAGER, FINALIZER, HealthPolicyStatus, Mode};
 use crate::core::backoff;
+use crate::core::ownership::Contender;
 use crate::core::policy_summary::{Owner, PolicyFacts, Selected, summarize};
+use crate::core::ride_along::{self, Peer, RideAlong};
 use crate::core::selector;
 
 /// Looks at policies.
@@ -30,6 +34,7 @@ pub(crate) struct Policies {
     pub(crate) publisher: Publisher,
     pub(crate) memory: Memory,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) ride_along: Detection,
 }
 
 /// What a policy says of a Deployment whose WorkloadHealth cannot be understood.
@@ -40,6 +45,9 @@ const MEMORY_INVALID: (&str, &str, &str) = (
      operator wrote it, delete it (originals of replaced fields are lost then).",
 );
 
+/// Until a weaker policy, whose summary was due when this one was edited, should know of it.
+const PEER_DELAY: Duration = Duration::from_millis(500);
+
 /// What a policy needs now.
 enum Need {
     /// Nothing, or nothing yet.
@@ -49,7 +57,9 @@ enum Need {
     /// To be let go: nothing holds a value of it any more.
     LetGo { uid: Box<str>, finalizer_at: Option<usize> },
     /// Another status.
-    Status { uid: Box<str>, status: Box<HealthPolicyStatus>, event: Option<Event> },
+    Status { uid: Box<str>, status: Box<HealthPolicyStatus>, event: Option<Event>, again: bool },
+    /// Another look soon: a weaker policy does not know of it yet.
+    Again,
 }
 
 impl Policies {
@@ -81,8 +91,17 @@ impl Policies {
         }
     }
 
+    /// Puts all policies into the queue.
+    pub(crate) fn look_at_all(&self) {
+        let keys: Vec<Key> = self.world.with(|picture| picture.policies.keys().cloned().collect());
+        for key in keys {
+            self.queue.add(key);
+        }
+    }
+
     async fn look(&self, key: &Key) -> Result<Option<Duration>, CallError> {
-        match self.world.with(|picture| need(picture, key)) {
+        let rides = self.ride_along.seen();
+        match self.world.with(|picture| need(picture, key, rides)) {
             Need::Guard { uid, first } => {
                 let patch = if first {
                     let path = "/metadata/finalizers";
@@ -109,7 +128,8 @@ impl Policies {
                 Ok(None)
             }
             Need::Nothing | Need::LetGo { .. } => Ok(None),
-            Need::Status { uid, status, event } => {
+            Need::Again => Ok(Some(PEER_DELAY)),
+            Need::Status { uid, status, event, again } => {
                 let patch = json!([test_uid(&uid), {"op": "add", "path": "/status", "value": status}]);
                 self.patch(key, "/status", "policy_status", &patch).await?;
                 if let Some(event) = event {
@@ -117,7 +137,7 @@ impl Policies {
                         Regarding { api_version: "gracekeeper.dev/v1alpha1", kind: "HealthPolicy", key, uid: &uid };
                     self.publisher.publish(regarding, &event).await;
                 }
-                Ok(None)
+                Ok(again.then_some(PEER_DELAY))
             }
         }
     }
@@ -140,7 +160,7 @@ fn test_uid(uid: &str) -> Value {
 }
 
 /// Finds out what a policy needs. Pure, but for the time.
-fn need(picture: &Picture, key: &Key) -> Need {
+fn need(picture: &Picture, key: &Key, rides: RideAlong) -> Need {
     let Some(policy) = picture.policies.get(key) else { return Need::Nothing };
     let object = &policy.object;
     let holding = picture.deployments_in(&key.namespace).filter(|(_, d)| !d.projection.deleting).filter(|(k, d)| {
@@ -158,7 +178,7 @@ fn need(picture: &Picture, key: &Key) -> Need {
             return Need::Nothing;
         }
         return if holding.count() > 0 {
-            status(picture, key, policy) // each Deployment that is released brings it here again
+            status(picture, key, policy, rides) // each Deployment that is released brings it here again
         } else {
             Need::LetGo { uid: object.uid.clone(), finalizer_at: object.finalizer_at }
         };
@@ -169,18 +189,37 @@ fn need(picture: &Picture, key: &Key) -> Need {
         (None, true) => Need::Guard { uid: object.uid.clone(), first: object.finalizers == 0 },
         // An audit that holds nothing can be deleted without us.
         (Some(at), false) => Need::LetGo { uid: object.uid.clone(), finalizer_at: Some(at) },
-        _ => status(picture, key, policy),
+        _ => status(picture, key, policy, rides),
     }
 }
 
-fn status(picture: &Picture, key: &Key, policy: &PolicyEntry) -> Need {
+/// When the policy may ride along, and whether to look again soon; `None` when it is none of the contenders.
+fn may_ride_along(picture: &Picture, key: &Key, policy: &PolicyEntry) -> Option<(RideAlongStatus, bool)> {
+    let this = peer(key, policy)?;
+    let others = picture.policies_in(&key.namespace).filter(|(other, _)| *other != key);
+    let others = others.filter_map(|(other, policy)| peer(other, policy));
+    Some(ride_along::status(&this, policy.object.generation, others))
+}
+
+fn peer<'a>(key: &'a Key, policy: &'a PolicyEntry) -> Option<Peer<'a>> {
     let object = &policy.object;
+    let spec = object.spec.as_deref().ok().filter(|_| !object.deleting)?;
+    let contender =
+        Contender { name: &key.name, priority: spec.priority, created: Some(object.created), selector: &spec.selector };
+    Some(Peer { contender, stored: object.status.ride_along.as_ref() })
+}
+
+fn status(picture: &Picture, key: &Key, policy: &PolicyEntry, rides: RideAlong) -> Need {
+    let object = &policy.object;
+    let (may_ride_along, again) = may_ride_along(picture, key, policy).unzip();
     let facts = PolicyFacts {
         now: super::clock::now(),
         generation: object.generation,
         spec: object.spec.as_deref().map_err(String::as_str),
         deleting: object.deleting,
         stored: &object.status,
+        ride_along: rides,
+        may_ride_along: may_ride_along.as_ref(),
     };
     let selector = object.spec.as_deref().ok().map(|spec| &spec.selector);
     let in_namespace = picture.deployments_in(&key.namespace);
@@ -216,7 +255,7 @@ fn status(picture: &Picture, key: &Key, policy: &PolicyEntry) -> Need {
     });
     let status = summarize(&facts, selected);
     if status == object.status {
-        return Need::Nothing;
+        return if again == Some(true) { Need::Again } else { Need::Nothing };
     }
     let reason_of = |status: &HealthPolicyStatus| {
         let accepted = status.conditions.iter().find(|c| c.type_ == ConditionType::Accepted.as_str());
@@ -227,5 +266,5 @@ fn status(picture: &Picture, key: &Key, policy: &PolicyEntry) -> Need {
             reason == "PolicyInvalid" && reason_of(&object.status).is_none_or(|(before, _)| before != *reason)
         })
         .map(|(_, note)| Event { warning: true, reason: "PolicyInvalid", action: "Read", note });
-    Need::Status { uid: object.uid.clone(), status: Box::new(status), event }
+    Need::Status { uid: object.uid.clone(), status: Box::new(status), event, again: again == Some(true) }
 }

@@ -22,6 +22,7 @@ use super::policy_object::StoredPolicy;
 use super::preflight::{self, StartError};
 use super::queue::WorkQueue;
 use super::readiness::{Part, Readiness};
+use super::ride_along::Detection;
 use super::settings::Settings;
 use super::slim::{SlimAutoscaler, SlimBudget, SlimDeployment, SlimPod, SlimReplicaSet};
 use super::watches::{Sink, StoredHealth, Watched, watch};
@@ -57,6 +58,8 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
     let operator = Operator::new(&settings, caller.clone(), metrics.clone(), readiness.clone(), watched.clone());
     let mut tasks = JoinSet::new();
     operator.watch_all(&mut tasks, &watching, &settings, &readiness);
+    let policies = operator.policies.clone();
+    tasks.spawn(policies.ride_along.clone().watch(caller.clone(), settings.ride_along, move || policies.look_at_all()));
 
     let mut elector = Elector::new(
         caller,
@@ -161,6 +164,7 @@ impl Operator {
             publisher,
             memory: Memory::new(0),
             metrics: metrics.clone(),
+            ride_along: Detection::default(),
         });
         Self { world, workloads, policies, metrics, watching, workers: tokio::sync::Mutex::default() }
     }

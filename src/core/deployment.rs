@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::rollout::{Deployed, facts};
-use super::{managers, ownership};
+use super::{managers, ownership, plan};
 use crate::api::{DEFAULT_CONTAINER_ANNOTATION, MARKER_ANNOTATION};
 
 /// What is kept of a Deployment.
@@ -72,7 +72,7 @@ fn projected(raw: &Value) -> Value {
         &["replicas", "minReadySeconds", "progressDeadlineSeconds", "strategy", "paused", "revisionHistoryLimit"],
     );
     let mut pod_meta = pick(template("/metadata"), &["labels"]);
-    insert_annotation(&mut pod_meta, template("/metadata"), DEFAULT_CONTAINER_ANNOTATION);
+    insert_annotations(&mut pod_meta, template("/metadata"), |key| key == DEFAULT_CONTAINER_ANNOTATION);
     let mut pod = pick(
         template("/spec"),
         &["terminationGracePeriodSeconds", "readinessGates", "hostNetwork", "os", "restartPolicy"],
@@ -89,7 +89,7 @@ fn projected(raw: &Value) -> Value {
 
     let mut metadata =
         pick(raw.get("metadata"), &["name", "namespace", "uid", "labels", "generation", "creationTimestamp"]);
-    insert_annotation(&mut metadata, raw.get("metadata"), MARKER_ANNOTATION);
+    insert_annotations(&mut metadata, raw.get("metadata"), |key| key == MARKER_ANNOTATION || plan::is_original(key));
     let is_tracked = raw.pointer("/metadata/managedFields").is_some_and(Value::is_array);
     let declared = managers::declarations(raw, DECLARABLE);
     if is_tracked || !declared.is_empty() {
@@ -127,11 +127,12 @@ fn pick(object: Option<&Value>, fields: &[&str]) -> Map<String, Value> {
     fields.iter().filter_map(get).collect()
 }
 
-/// Keeps one annotation. The map itself is kept even when it loses all its keys: a JSON Patch has to know whether it
+/// Keeps some annotations. The map itself is kept even when it loses all its keys: a JSON Patch has to know whether it
 /// must create it.
-fn insert_annotation(into: &mut Map<String, Value>, metadata: Option<&Value>, key: &str) {
-    if let Some(annotations) = metadata.and_then(|m| m.get("annotations")).filter(|a| a.is_object()) {
-        into.insert("annotations".into(), Value::Object(pick(Some(annotations), &[key])));
+fn insert_annotations(into: &mut Map<String, Value>, metadata: Option<&Value>, is_kept: impl Fn(&str) -> bool) {
+    if let Some(annotations) = metadata.and_then(|m| m.get("annotations")).and_then(Value::as_object) {
+        let kept = annotations.iter().filter(|(key, _)| is_kept(key)).map(|(key, value)| (key.clone(), value.clone()));
+        into.insert("annotations".into(), Value::Object(kept.collect()));
     }
 }
 

@@ -12,6 +12,7 @@ pub mod ownership;
 pub mod plan;
 pub mod policy_summary;
 pub mod report;
+pub mod ride_along;
 pub mod rollout;
 pub mod selector;
 pub mod slo;

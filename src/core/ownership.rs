@@ -40,11 +40,14 @@ pub fn owner<'a, T>(
 ) -> Ownership<T> {
     let mut selecting: Vec<(Contender<'a>, T)> =
         contenders.filter(|(contender, _)| selector::matches(contender.selector, labels)).collect();
-    selecting.sort_by_key(|(contender, _)| {
-        (Reverse(contender.priority), contender.created.is_none(), contender.created, contender.name)
-    });
+    selecting.sort_by_key(|(contender, _)| rank(contender));
     let mut policies = selecting.into_iter().map(|(_, policy)| policy);
     Ownership { winner: policies.next(), losers: policies.collect() }
+}
+
+/// The smaller is the stronger.
+pub fn rank<'a>(contender: &Contender<'a>) -> impl Ord + use<'a> {
+    (Reverse(contender.priority), contender.created.is_none(), contender.created, contender.name)
 }
 
 /// Labels of a Deployment.

@@ -7,8 +7,10 @@ use crate::api::availability::Availability;
 use crate::api::availability_status::AvailabilityStatus;
 use crate::api::conditions::{ConditionStatus, ConditionType, Verdict, merge_conditions};
 use crate::api::gate::GateState;
+use crate::api::policy_status::RideAlongStatus;
 use crate::api::policy_status::{FleetAvailability, WorkloadCounts};
 use crate::api::{HealthPolicySpec, HealthPolicyStatus, Mode};
+use crate::core::ride_along::RideAlong;
 use crate::core::rollout::table::is_held;
 
 /// One Deployment that the policy selects.
@@ -50,6 +52,10 @@ pub struct PolicyFacts<'a> {
     pub spec: Result<&'a HealthPolicySpec, &'a str>,
     /// The stored status.
     pub stored: &'a HealthPolicyStatus,
+    /// Whether the cluster lets policies ride along.
+    pub ride_along: RideAlong,
+    /// When this one may.
+    pub may_ride_along: Option<&'a RideAlongStatus>,
 }
 
 /// Sums up. A status that says the same as the stored one is equal to it.
@@ -92,13 +98,14 @@ pub fn summarize<'a>(facts: &PolicyFacts<'_>, selected: impl Iterator<Item = Sel
     let verdicts = match facts.spec {
         _ if facts.deleting => releasing(&counts, example),
         Err(error) => invalid(error),
-        Ok(spec) => valid(spec, &counts, example, conflict, &fleet),
+        Ok(spec) => valid(facts, spec, &counts, example, conflict, &fleet),
     };
     HealthPolicyStatus {
         observed_generation: Some(facts.generation),
         conditions: merge_conditions(&facts.stored.conditions, &verdicts, facts.generation, facts.now),
         workloads: Some(counts),
         availability: facts.spec.ok().filter(|spec| spec.availability.is_some()).and_then(|_| fleet.status()),
+        ride_along: facts.may_ride_along.cloned(),
     }
 }
 
@@ -176,6 +183,7 @@ fn invalid(error: &str) -> Vec<Verdict> {
 }
 
 fn valid(
+    facts: &PolicyFacts<'_>,
     spec: &HealthPolicySpec,
     counts: &WorkloadCounts,
     example: Option<Selected<'_>>,
@@ -210,8 +218,35 @@ fn valid(
     if let Some(promised) = &spec.availability {
         verdicts.push(measured(promised, counts, fleet));
     }
+    if spec.mode == Mode::Enforce {
+        verdicts.extend(rides_along(facts.ride_along));
+    }
     verdicts.push(ready);
     verdicts
+}
+
+fn rides_along(ride_along: RideAlong) -> Option<Verdict> {
+    let (status, reason, message) = match ride_along {
+        RideAlong::Off => return None,
+        RideAlong::Installed => (
+            ConditionStatus::True,
+            "Installed",
+            "What users create or change carries the policy's fields when it is stored.",
+        ),
+        RideAlong::NotServed => (
+            ConditionStatus::False,
+            "NotServed",
+            "This API server has no MutatingAdmissionPolicy (Kubernetes 1.36): the policy's fields come by one more rollout \
+             after a Deployment is created, or loses them in a change.",
+        ),
+        RideAlong::NotInstalled => (
+            ConditionStatus::False,
+            "NotInstalled",
+            "This API server could let the policy ride along in users' writes, but its MutatingAdmissionPolicy is not \
+             installed: helm upgrade brings it. Until then its fields come by one more rollout.",
+        ),
+    };
+    Some(Verdict::new(ConditionType::RidesAlong, status, reason, message))
 }
 
 fn enforced(spec: &HealthPolicySpec, counts: &WorkloadCounts, example: Option<Selected<'_>>) -> Verdict {
@@ -320,6 +355,8 @@ mod tests {
             deleting: false,
             spec: Ok(&spec),
             stored: &stored,
+            ride_along: RideAlong::Off,
+            may_ride_along: None,
         };
         summarize(&facts, selected.iter().copied())
     }
@@ -397,19 +434,46 @@ mod tests {
     }
 
     #[test]
+    fn whether_it_rides_along_is_said_of_what_is_enforced() {
+        let of = |mode: &str, ride_along| {
+            let spec: HealthPolicySpec = serde_json::from_value(json!({"selector": {}, "mode": mode})).unwrap();
+            let stored = HealthPolicyStatus::default();
+            let facts = PolicyFacts {
+                now: Timestamp::UNIX_EPOCH,
+                generation: 1,
+                deleting: false,
+                spec: Ok(&spec),
+                stored: &stored,
+                ride_along,
+                may_ride_along: None,
+            };
+            let status = summarize(&facts, std::iter::empty());
+            let found = status.conditions.iter().find(|c| c.type_ == "RidesAlong");
+            found.map(|c| format!("{} {}", c.status, c.reason))
+        };
+        assert_eq!(of("Enforce", RideAlong::Off), None);
+        assert_eq!(of("Audit", RideAlong::Installed), None);
+        assert_eq!(of("Enforce", RideAlong::Installed).as_deref(), Some("True Installed"));
+        assert_eq!(of("Enforce", RideAlong::NotServed).as_deref(), Some("False NotServed"));
+        assert_eq!(of("Enforce", RideAlong::NotInstalled).as_deref(), Some("False NotInstalled"));
+    }
+
+    #[test]
     fn a_summary_that_says_the_same_is_equal() {
         let spec: HealthPolicySpec = serde_json::from_value(json!({"selector": {}, "mode": "Enforce"})).unwrap();
         let stored = HealthPolicyStatus::default();
-        let first = PolicyFacts {
+        let facts = PolicyFacts {
             now: Timestamp::UNIX_EPOCH,
             generation: 3,
             deleting: false,
             spec: Ok(&spec),
             stored: &stored,
+            ride_along: RideAlong::Off,
+            may_ride_along: None,
         };
-        let first = summarize(&first, [one("a", Owner::This, FINE)].into_iter());
+        let first = summarize(&facts, [one("a", Owner::This, FINE)].into_iter());
         let later = Timestamp::from_second(1000).unwrap();
-        let second = PolicyFacts { now: later, generation: 3, deleting: false, spec: Ok(&spec), stored: &first };
+        let second = PolicyFacts { now: later, stored: &first, ..facts };
         assert_eq!(summarize(&second, [one("a", Owner::This, FINE)].into_iter()), first);
     }
 }

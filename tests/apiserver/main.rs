@@ -12,6 +12,8 @@
     clippy::needless_pass_by_value
 )] // a test may fail
 
+use gracekeeper::api; // generated policies come from the planner's own tests
+
 mod support;
 
 mod availability;
@@ -24,6 +26,7 @@ mod other_writers;
 mod ownership;
 mod process;
 mod report;
+mod ride_along;
 mod rights;
 mod rollouts;
 mod schema;

@@ -82,3 +82,22 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- end -}}
 {{- end -}}
+
+{{/* Whether policies ride along: wanted, and the server has MutatingAdmissionPolicy v1 (Kubernetes 1.36). */}}
+{{- define "gracekeeper.rideAlong" -}}
+{{- and .Values.rideAlong.enabled (.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy") -}}
+{{- end -}}
+
+{{- define "gracekeeper.rideAlongName" -}}
+{{- include "gracekeeper.fullname" . }}-ride-along
+{{- end -}}
+
+{{/* CEL: whether the selector of this name selects the object, as src/core/selector.rs does. */}}
+{{- define "gracekeeper.selects" -}}
+{{- $s := . -}}
+(!has({{ $s }}.matchLabels) || {{ $s }}.matchLabels.all(k, object.metadata.?labels[?k] == optional.of({{ $s }}.matchLabels[k])))
+&& (!has({{ $s }}.matchExpressions) || {{ $s }}.matchExpressions.all(e,
+  e.operator == 'Exists' ? object.metadata.?labels[?e.key].hasValue()
+  : e.operator == 'DoesNotExist' ? !object.metadata.?labels[?e.key].hasValue()
+  : (e.operator == 'In') == (object.metadata.?labels[?e.key].optMap(v, v in e.values).orValue(false))))
+{{- end -}}

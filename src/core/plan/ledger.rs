@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::field::Field;
 use super::normal;
+use crate::api::ORIGINAL_PREFIX;
 use crate::api::workload_health::HeldField;
 use crate::core::canonical;
 
@@ -35,6 +36,8 @@ pub(super) enum Owner {
 pub(super) struct Ledger<'a> {
     entries: BTreeMap<Key<'a>, Vec<&'a HeldField>>,
     marked: BTreeSet<Key<'a>>,
+    /// What was there before, by the annotations of a policy that rode along; it is newer than what the entries say.
+    noted: BTreeMap<Key<'a>, Value>,
 }
 
 impl<'a> Ledger<'a> {
@@ -45,7 +48,25 @@ impl<'a> Ledger<'a> {
                 entries.entry((&entry.container, field)).or_default().push(entry);
             }
         }
-        Self { entries, marked: marker.split(',').filter_map(marker_key).collect() }
+        Self { entries, marked: marker.split(',').filter_map(marker_key).collect(), noted: BTreeMap::new() }
+    }
+
+    /// With the originals that the Deployment's annotations tell of fields that the marker lists.
+    pub(super) fn with_originals(mut self, annotations: Option<&'a Value>) -> Self {
+        for (key, text) in annotations.and_then(Value::as_object).into_iter().flatten() {
+            let original = text.as_str().and_then(|text| serde_json::from_str(text).ok());
+            if let (Some(key), Some(original)) = (original_key(key), original)
+                && self.marked.contains(&key)
+            {
+                self.noted.insert(key, original);
+            }
+        }
+        self
+    }
+
+    fn original(&self, key: Key<'_>, entry: Option<&HeldField>) -> Option<Value> {
+        let noted = self.noted.get(&key).cloned();
+        noted.or_else(|| entry?.original.as_deref().and_then(|text| serde_json::from_str(text).ok()))
     }
 
     /// Who set the value that is there. `claimed` tells whether somebody else owns a part of it: what is left of a
@@ -53,18 +74,16 @@ impl<'a> Ledger<'a> {
     pub(super) fn owner(&self, key: Key<'_>, current: Option<&Value>, claimed: bool) -> Owner {
         let entries = self.entries.get(&key).map(Vec::as_slice).unwrap_or_default();
         if let Some(entry) = entries.iter().find(|entry| records(entry, key.1, current)) {
-            let original = entry.original.as_deref().and_then(|text| serde_json::from_str(text).ok());
-            return Owner::Ours { original };
+            return Owner::Ours { original: self.original(key, Some(entry)) };
         }
         if !current.is_some_and(|value| normal::is_present(key.1, value)) {
             return Owner::Nobody;
         }
         if let Some(entry) = entries.first().filter(|_| !claimed) {
-            let original = entry.original.as_deref().and_then(|text| serde_json::from_str(text).ok());
-            return Owner::Ours { original };
+            return Owner::Ours { original: self.original(key, Some(entry)) };
         }
         if entries.is_empty() && self.marked.contains(&key) {
-            return Owner::Ours { original: None };
+            return Owner::Ours { original: self.original(key, None) };
         }
         Owner::Foreign
     }
@@ -128,6 +147,35 @@ fn marker_key(item: &str) -> Option<Key<'_>> {
     let (container, field) = item.trim().split_once('/')?;
     let field = Field::parse(field)?;
     (container.is_empty() != field.is_of_container()).then_some((container, field))
+}
+
+/// The field that an annotation tells the original of.
+fn original_key(annotation: &str) -> Option<Key<'_>> {
+    let (prefix, field) = annotation.split_once('/')?;
+    let field = Field::parse(field)?;
+    let container = prefix.strip_suffix(ORIGINAL_PREFIX)?;
+    let container = container.strip_suffix('.').unwrap_or(container);
+    (container.is_empty() != field.is_of_container()).then_some((container, field))
+}
+
+/// Annotations with originals that are not (or no longer) those of the fields that we hold.
+pub(super) fn stale_originals(annotations: Option<&Value>, held: &[HeldField]) -> Vec<(String, Value)> {
+    let annotations = annotations.and_then(Value::as_object).into_iter().flatten();
+    let stale = annotations.filter(|(annotation, text)| {
+        original_key(annotation).is_some_and(|(container, field)| {
+            let original = text.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+            let original = original.as_ref().and_then(remember);
+            !held.iter().any(|entry| {
+                entry.container == container && entry.field == field.as_str() && entry.original == original
+            })
+        })
+    });
+    stale.map(|(annotation, text)| (annotation.clone(), text.clone())).collect()
+}
+
+/// Whether the annotation tells an original.
+pub(crate) fn is_original(annotation: &str) -> bool {
+    original_key(annotation).is_some()
 }
 
 #[cfg(test)]
@@ -203,6 +251,27 @@ mod tests {
         }
         let open = json!({"httpGet": {"port": 80, "path": "/livez"}});
         assert_eq!(record(Field::LivenessProbe, &open), open.to_string());
+    }
+
+    #[test]
+    fn an_original_that_the_deployment_tells_is_newer_than_the_ledger() {
+        let entry = held(r#"{"sleep":{"seconds":5}}"#, Some(r#"{"sleep":{"seconds":1}}"#));
+        let annotations = json!({
+            "app.original.gracekeeper.dev/preStop": r#"{"sleep": {"seconds": 2}}"#,
+            "original.gracekeeper.dev/terminationGracePeriodSeconds": "45",
+            "original.gracekeeper.dev/preStop": "{}", "app.original.gracekeeper.dev/minReadySeconds": "1",
+            "other.original.gracekeeper.dev/preStop": "{}", "app.original.gracekeeper.dev/livenessProbe": "not JSON",
+        });
+        let (key, ours) = (("app", Field::PreStop), json!({"sleep": {"seconds": 5}}));
+        for entries in [vec![], vec![entry]] {
+            let marker = "app/livenessProbe,app/preStop,/terminationGracePeriodSeconds";
+            let ledger = Ledger::read(&entries, marker).with_originals(Some(&annotations));
+            let original = Some(json!({"sleep": {"seconds": 2}}));
+            assert_eq!(ledger.owner(key, Some(&ours), false), Owner::Ours { original: original.clone() });
+            let grace = ("", Field::TerminationGracePeriodSeconds);
+            assert_eq!(ledger.owner(grace, Some(&json!(62)), true), Owner::Ours { original: Some(json!(45)) });
+            assert_eq!(ledger.noted.len(), 2, "what the marker does not list, or is no JSON, tells nothing");
+        }
     }
 
     #[test]

@@ -36,6 +36,7 @@ use serde_json::Value;
 pub use declared::declared_hash;
 pub use field::Field;
 pub use findings::{Finding, Reason};
+pub(crate) use ledger::is_original;
 pub use start::{Killers, Start, start, stride};
 pub use surroundings::{Autoscaler, DisruptionBudget, Surroundings};
 pub use timings::RolloutTimings;
@@ -149,7 +150,8 @@ pub fn plan_without(input: &Input<'_>, unsupported: &[HeldField]) -> Plan {
     };
     let annotations = input.deployment.pointer("/metadata/annotations").filter(|value| value.is_object());
     let marker = annotations.and_then(|annotations| annotations.get(MARKER_ANNOTATION));
-    let ledger = Ledger::read(input.held, marker.and_then(Value::as_str).unwrap_or_default());
+    let ledger =
+        Ledger::read(input.held, marker.and_then(Value::as_str).unwrap_or_default()).with_originals(annotations);
     let mut draft = Draft::new(ledger, unsupported);
 
     let targets =
@@ -170,6 +172,9 @@ pub fn plan_without(input: &Input<'_>, unsupported: &[HeldField]) -> Plan {
         }
     }
     by_slot(&mut plan.held);
+    if !plan.is_empty() {
+        plan.guards.stale_originals = ledger::stale_originals(annotations, &plan.held);
+    }
     // In the order of their paths: Deployment, containers by index, init containers, pod.
     plan.changes.sort_by_cached_key(order);
 

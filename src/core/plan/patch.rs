@@ -18,6 +18,8 @@ pub(super) struct Guards {
     pub(super) uid: Option<String>,
     /// `/metadata` and its annotations as seen, when the marker is to be written.
     pub(super) marker: Option<MarkerWrite>,
+    /// Annotations with originals that go with the write, as seen.
+    pub(super) stale_originals: Vec<(String, Value)>,
 }
 
 /// How the marker gets its new value.
@@ -58,6 +60,11 @@ pub(super) fn build(plan: &Plan) -> Patch {
     if let Some(write) = &plan.guards.marker {
         of_marker(write, &plan.marker, &mut operations);
     }
+    for (annotation, seen) in &plan.guards.stale_originals {
+        let path = annotation_path(annotation);
+        operations.push(test(&path, seen.clone()));
+        operations.push(PatchOperation::Remove(RemoveOperation { path: pointer(&path) }));
+    }
     Patch(operations)
 }
 
@@ -79,8 +86,12 @@ fn of_change(change: &Change, operations: &mut Vec<PatchOperation>) {
     }
 }
 
+fn annotation_path(annotation: &str) -> String {
+    format!("/metadata/annotations/{}", annotation.replace('~', "~0").replace('/', "~1"))
+}
+
 fn of_marker(write: &MarkerWrite, marker: &str, operations: &mut Vec<PatchOperation>) {
-    let key = format!("/metadata/annotations/{}", MARKER_ANNOTATION.replace('~', "~0").replace('/', "~1"));
+    let key = annotation_path(MARKER_ANNOTATION);
     match write {
         MarkerWrite::WithMetadata => {
             operations.push(test("/metadata", Value::Null));

@@ -1,0 +1,62 @@
+//! CEL's budget holds at the bounds of the schema. Where it did not, the API server would skip the policy in silence.
+
+use serde_json::{Value, json};
+
+use super::{Ridden, marker};
+use crate::support::namespace::deployment;
+
+/// A policy as large as the schema lets it be.
+fn largest(name_of: impl Fn(usize) -> String) -> Value {
+    let headers: Vec<Value> = (0..16).map(|n| json!({"name": format!("X-{n}"), "value": "v".repeat(1024)})).collect();
+    let probe = |path: &str| {
+        json!({"httpGet": {"path": format!("/{}", path.repeat(200)), "port": "http", "httpHeaders": headers},
+               "periodSeconds": 10, "failureThreshold": 6})
+    };
+    let entry = |n: usize| {
+        json!({"name": name_of(n), "probes": {"startup": probe("s"), "readiness": probe("r"), "liveness": probe("l")},
+               "preStop": {"httpGet": {"path": "/drain", "port": "http", "httpHeaders": headers}}})
+    };
+    let values: Vec<String> = (0..64).map(|n| format!("v{n:0>60}")).collect();
+    let requirement = |n: usize| json!({"key": format!("key-{n}"), "operator": "NotIn", "values": values});
+    json!({
+        "selector": {"matchExpressions": (0..32).map(requirement).collect::<Vec<_>>()},
+        "mode": "Enforce", "whenAlreadySet": "Replace",
+        "containers": (0..16).map(entry).collect::<Vec<_>>(),
+        "shutdown": {"drainSeconds": 10, "finishSeconds": 20}, "rollout": {"minReadySeconds": 10},
+    })
+}
+
+#[tokio::test]
+async fn the_largest_policy_fits_the_budget_on_a_pod_of_a_hundred_containers() {
+    let Some(ridden) = Ridden::new("largest").await else { return };
+    let name_of = |n: usize| format!("container-{n:02}");
+    ridden.policy("largest", largest(name_of)).await;
+    // Each has its own probes and a hook, so that Replace has something to compare and to remember.
+    let own = json!({"exec": {"command": ["probe", "x".repeat(500)]}, "failureThreshold": 5});
+    let container = |n: usize| {
+        json!({"name": name_of(n), "image": "example.com/app:1", "ports": [{"name": "http", "containerPort": 8080 + n}],
+               "livenessProbe": own, "readinessProbe": own, "startupProbe": own,
+               "lifecycle": {"preStop": {"exec": {"command": ["drain"]}}}})
+    };
+    let object = deployment("large", 1, (0..100).map(container).collect());
+    ridden.seen(&object, "the policy rides along", |object| marker(object).is_some()).await;
+    let stored = ridden.would_create(object).await;
+    let fields = marker(&stored).unwrap();
+    assert_eq!(fields.split(',').filter(|field| field.starts_with("container-")).count(), 16 * 4, "{fields}");
+    for n in 0..16 {
+        let container = &stored["spec"]["template"]["spec"]["containers"][n];
+        assert!(container["livenessProbe"].get("exec").is_none(), "{container}");
+    }
+}
+
+#[tokio::test]
+async fn the_expressions_are_sound() {
+    let Some(ridden) = Ridden::new("sound").await else { return };
+    let name = format!("{}-ride-along", ridden.release);
+    let text = ridden.ns.cluster.kubectl(&["get", "mutatingadmissionpolicy", &name, "-o", "json"]);
+    let policy: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(policy["spec"]["failurePolicy"], "Ignore");
+    assert_eq!(policy["spec"]["reinvocationPolicy"], "Never");
+    let warnings = policy.pointer("/status/typeChecking/expressionWarnings").and_then(Value::as_array);
+    assert!(warnings.is_none_or(Vec::is_empty), "{warnings:?}");
+}

@@ -1,0 +1,246 @@
+//! Riding along, and the operator beside it.
+
+use gracekeeper::api::FIELD_MANAGER;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::{Ridden, marker};
+use crate::support::namespace::{condition, container, deployment, pod, web_policy};
+use crate::support::operator::Identity;
+use crate::support::{Cluster, Operator, eventually};
+
+const INSTALLED: &[&str] = &["--ride-along", "installed"];
+
+fn web(name: &str) -> Value {
+    deployment(name, 1, vec![container()])
+}
+
+/// The operator has told the policy that it may ride along with its present spec.
+async fn may_ride(ridden: &Ridden, name: &str) {
+    eventually("the policy may ride along", || async {
+        let policy = serde_json::to_value(ridden.ns.policies().get(name).await.unwrap()).unwrap();
+        let generation = policy.pointer("/status/rideAlong/generation");
+        (generation == policy.pointer("/metadata/generation")).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_fleet_of_200_gets_one_revision_each_and_the_operator_writes_nothing() {
+    let Some(ridden) = Ridden::new("fleet").await else { return };
+    let ns = &ridden.ns;
+    let operator = Operator::start_with(ns, INSTALLED).await;
+    let mut policy = web_policy();
+    policy["rollout"] = json!({"minReadySeconds": 1});
+    ns.policy("web", policy).await;
+    ns.policy_says("web", "RidesAlong", "Installed").await;
+    may_ride(&ridden, "web").await;
+    ridden.seen(&web("probe"), "the policy is seen", |object| marker(object).is_some()).await;
+
+    let names: Vec<String> = (0..200).map(|n| format!("web-{n}")).collect();
+    let all: Vec<Value> = names.iter().map(|name| web(name)).collect();
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": all});
+    ns.cluster.try_kubectl(&["create", "-n", &ns.name, "-f", "-"], &list.to_string()).unwrap();
+    for name in &names {
+        ns.compliant(name, "InSync").await;
+    }
+    // An image, by a strategic patch as `kubectl set image` sends it.
+    let changed = &names[..20];
+    for name in changed {
+        ns.cluster.kubectl(&["set", "image", &format!("deploy/{name}"), "app=example.com/app:2", "-n", &ns.name]);
+    }
+    for name in changed {
+        ns.settled(name).await;
+        ns.compliant(name, "InSync").await;
+    }
+    let revisions = ns.replica_sets().list(&ListParams::default()).await.unwrap().items.len();
+    assert_eq!(revisions, names.len() + changed.len(), "one for each create and each change");
+    if let Some(writes) = operator.audit().writes("deployments") {
+        assert!(writes.is_empty(), "{writes:?}");
+    }
+    let generation = ns.get(&names[199]).await["metadata"]["generation"].clone();
+    assert_eq!(generation, 1);
+}
+
+#[tokio::test]
+async fn an_original_that_was_ridden_over_comes_back_with_the_release() {
+    let Some(ridden) = Ridden::new("originals").await else { return };
+    let ns = &ridden.ns;
+    let operator = Operator::start_with(ns, INSTALLED).await;
+    let mut policy = web_policy();
+    policy["whenAlreadySet"] = json!("Replace");
+    policy["rollout"] = json!({"minReadySeconds": 2});
+    ns.policy("web", policy).await;
+    may_ride(&ridden, "web").await;
+    ridden.seen(&web("probe"), "the policy is seen", |object| marker(object).is_some()).await;
+    let own = json!({"exec": {"command": ["sh", "-c", "test \"ü\" = \"$(cat /x)\"\t&& true"]}, "periodSeconds": 7, "failureThreshold": 9});
+    let mut object = web("web");
+    object["spec"]["minReadySeconds"] = json!(1);
+    object["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = json!(33);
+    object["spec"]["template"]["spec"]["containers"][0]["livenessProbe"] = own.clone();
+    ns.create_deployment(object).await;
+    let health = ns.compliant("web", "InSync").await;
+    let held = health["status"]["heldFields"].as_array().unwrap();
+    let original =
+        |field: &str| held.iter().find(|h| h["field"] == field).unwrap()["original"].as_str().map(str::to_owned);
+    assert_eq!(original("terminationGracePeriodSeconds").as_deref(), Some("33"));
+    assert_eq!(original("minReadySeconds").as_deref(), Some("1"));
+    assert!(original("livenessProbe").unwrap().contains("periodSeconds"));
+    let ridden_over = ns.get("web").await;
+    assert!(pod(&ridden_over)["containers"][0]["livenessProbe"].get("exec").is_none());
+    if let Some(writes) = operator.audit().writes("deployments") {
+        assert!(writes.is_empty(), "{writes:?}");
+    }
+
+    ns.delete_policy("web").await;
+    ns.policy_gone("web").await;
+    let released = ns.get("web").await;
+    let probe = &pod(&released)["containers"][0]["livenessProbe"];
+    assert_eq!(
+        (&probe["exec"], &probe["periodSeconds"], &probe["failureThreshold"]),
+        (&own["exec"], &json!(7), &json!(9))
+    );
+    assert_eq!(pod(&released)["terminationGracePeriodSeconds"], 33);
+    assert_eq!(released["spec"]["minReadySeconds"], 1);
+    assert_eq!(marker(&released), None);
+    let left = released["metadata"]["annotations"].as_object().into_iter().flatten();
+    let left: Vec<_> = left.filter(|(key, _)| key.contains("gracekeeper.dev")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
+async fn of_overlapping_policies_the_owner_rides_along() {
+    let Some(ridden) = Ridden::new("overlap").await else { return };
+    let ns = &ridden.ns;
+    let _operator = Operator::start_with(ns, INSTALLED).await;
+    let policy = |drain: i64, priority: i64, selector: Value| {
+        json!({"selector": selector, "mode": "Enforce", "priority": priority,
+        "shutdown": {"drainSeconds": drain, "finishSeconds": 5}})
+    };
+    ns.policy("everything", policy(3, 0, json!({}))).await;
+    ns.policy("web", policy(5, 10, json!({"matchLabels": {"tier": "web"}}))).await;
+    for name in ["everything", "web"] {
+        may_ride(&ridden, name).await;
+    }
+    let drain = |object: &Value| pod(object)["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"].as_i64();
+    let mut db = web("db");
+    db["metadata"]["labels"]["tier"] = json!("db");
+    ridden.seen(&web("web"), "the stronger one acts", |object| drain(object) == Some(5)).await;
+    ridden.seen(&db, "the weaker one acts on the rest", |object| drain(object) == Some(3)).await;
+    // A suspended owner owns: the weaker one keeps away.
+    let suspended = json!({"spec": {"mode": "Suspended"}});
+    ns.policies().patch("web", &PatchParams::default(), &Patch::Merge(suspended)).await.unwrap();
+    ridden.seen(&web("web"), "nothing rides along", |object| marker(object).is_none()).await;
+    // Gone: the weaker one takes over.
+    ns.delete_policy("web").await;
+    ns.policy_gone("web").await;
+    ridden.seen(&web("web"), "the weaker one acts", |object| drain(object) == Some(3)).await;
+    // An update, with both there again.
+    ns.policy("web", policy(5, 10, json!({"matchLabels": {"tier": "web"}}))).await;
+    for name in ["everything", "web"] {
+        may_ride(&ridden, name).await;
+    }
+    ridden.seen(&web("web"), "the stronger one acts again", |object| drain(object) == Some(5)).await;
+    ns.create_deployment(web("web")).await;
+    ns.compliant("web", "InSync").await;
+    ns.settled("web").await;
+    ns.cluster.kubectl(&["set", "image", "deploy/web", "app=example.com/app:2", "-n", &ns.name]);
+    let changed = ns.get("web").await;
+    assert_eq!((drain(&changed), &changed["metadata"]["generation"]), (Some(5), &json!(2)));
+}
+
+#[tokio::test]
+async fn a_forged_marker_or_original_lets_a_policy_set_fields_and_nothing_else() {
+    let Some(ridden) = Ridden::new("forged").await else { return };
+    let ns = &ridden.ns;
+    ridden.policy("web", web_policy()).await;
+    ridden.seen(&web("probe"), "the policy is seen", |object| marker(object).is_some()).await;
+    let mut object = web("web");
+    object["spec"]["template"]["spec"]["containers"][0]["livenessProbe"] = json!({"tcpSocket": {"port": 8080}});
+    object["metadata"]["annotations"] = json!({
+        "gracekeeper.dev/filled": "app/livenessProbe,app/image,/replicas,x,/,,app/preStop",
+        "app.original.gracekeeper.dev/livenessProbe": "{\"exec\":{\"command\":[\"evil\"]}}",
+        "original.gracekeeper.dev/terminationGracePeriodSeconds": "not a number",
+    });
+    // On a create that brings a marker nothing rides along.
+    ns.create_deployment(object).await;
+    let made = ns.get("web").await;
+    assert!(pod(&made)["containers"][0].get("readinessProbe").is_none());
+    // In a change the marker says that the probe is ours: the policy may set it. What is no number spoils nothing more
+    // than this policy's part of the request.
+    let patch = json!({"spec": {"template": {"metadata": {"labels": {"v": "2"}}}}});
+    let changed = ns.merge("web", patch).await;
+    assert_eq!(pod(&changed)["containers"][0]["image"], "example.com/app:1");
+    assert_eq!(changed["spec"]["replicas"], 1);
+    let probe = &pod(&changed)["containers"][0]["livenessProbe"];
+    assert!(probe.get("exec").is_none(), "{probe}");
+}
+
+#[tokio::test]
+async fn without_an_operator_or_its_kinds_deployments_are_stored() {
+    // A cluster of its own: others need the kinds.
+    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(&["--nodes", "1"])));
+    cluster.install_crds();
+    let Some(ridden) = Ridden::on(cluster, "no-kinds").await else { return };
+    let ns = &ridden.ns;
+    ridden.policy("web", web_policy()).await;
+    ridden.seen(&web("probe"), "the policy is seen", |object| marker(object).is_some()).await;
+    // No operator runs here at all.
+    let made = ns.create_deployment(web("web")).await;
+    assert!(marker(&made).is_some());
+    cluster.kubectl(&["delete", "crd", "healthpolicies.gracekeeper.dev", "workloadhealths.gracekeeper.dev"]);
+    eventually("nothing rides along any more", || async {
+        let object = ridden.would_create(web("probe")).await;
+        marker(&object).is_none().then_some(())
+    })
+    .await;
+    let made = ns.create_deployment(web("bare")).await;
+    assert!(pod(&made)["containers"][0].get("livenessProbe").is_none());
+    let before = ns.get("web").await;
+    let changed = ns.merge("web", json!({"spec": {"template": {"metadata": {"labels": {"v": "2"}}}}})).await;
+    assert_eq!(pod(&changed), pod(&before), "what is there stays");
+    ns.deployments().delete("web", &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_operators_own_writes_are_left_alone() {
+    let Some(ridden) = Ridden::new("own-writes").await else { return };
+    let ns = &ridden.ns;
+    let identity = Identity::install(ns);
+    ridden.policy("web", web_policy()).await;
+    ridden.seen(&web("probe"), "the policy is seen", |object| marker(object).is_some()).await;
+    let made = ns.create_deployment(web("web")).await;
+    assert!(marker(&made).is_some());
+    // As in a release: the operator takes everything out, and nothing fills it again in the same request.
+    let client = crate::support::cluster::client_of(&identity.kubeconfig).await;
+    let deployments: kube::Api<kube::api::DynamicObject> = kube::Api::namespaced_with(
+        client,
+        &ns.name,
+        &crate::support::namespace::resource("apps", "v1", "Deployment", "deployments"),
+    );
+    let patch = json!({"spec": {"template": {"spec": {"containers": [{"name": "app", "livenessProbe": null}]}}}});
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    let patched = deployments.patch("web", &params, &Patch::Strategic(patch)).await.unwrap();
+    let patched = serde_json::to_value(patched).unwrap();
+    assert!(pod(&patched)["containers"][0].get("livenessProbe").is_none());
+    assert_eq!(marker(&patched), marker(&made));
+}
+
+#[tokio::test]
+async fn the_condition_says_what_is_missing_and_the_operator_does_the_work() {
+    let ns = crate::support::TestNamespace::new("not-installed").await;
+    let _operator = Operator::start_with(&ns, &["--ride-along", "absent"]).await;
+    ns.policy("web", web_policy()).await;
+    let policy = eventually("the policy says so", || async {
+        let policy = serde_json::to_value(ns.policies().get("web").await.unwrap()).unwrap();
+        (condition(&policy, "RidesAlong")["status"] == "False").then_some(policy)
+    })
+    .await;
+    let said = condition(&policy, "RidesAlong");
+    assert!(["NotInstalled", "NotServed"].contains(&said["reason"].as_str().unwrap()), "{said}");
+    ns.deployment("web", 1, container()).await;
+    ns.compliant("web", "InSync").await;
+    ns.settled("web").await;
+    assert_eq!(ns.revisions("web").await, 2, "its fields come by one more rollout");
+    ns.policy_says("web", "Ready", "AllCompliant").await;
+}
