@@ -10,7 +10,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::same_as_planned::essence;
-use super::{INFORMED, Ridden, marker, spec_of};
+use super::{INFORMED, Ridden, annotation, marker, spec_of};
 use crate::support::namespace::{container, deployment, pod, web_policy};
 use crate::support::{TestNamespace, eventually};
 
@@ -319,6 +319,45 @@ async fn two_appliers_share_a_deployment_and_a_declared_grace_period_stays() {
             )
         })
         .await;
+}
+
+#[tokio::test]
+async fn a_dry_run_of_the_same_manifest_shows_no_drift_and_applying_it_again_rolls_nothing() {
+    let Some(ridden) = Ridden::new("no-drift").await else { return };
+    for (when, own) in [("Keep", json!({})), ("Replace", json!({"readinessProbe": {"exec": {"command": ["ready"]}}}))] {
+        let mut policy = web_policy();
+        policy["whenAlreadySet"] = json!(when);
+        policy["containers"][0]["probes"]["readiness"]["periodSeconds"] = json!(if when == "Keep" { 5 } else { 6 });
+        ridden.policy("web", policy).await;
+        let manifest = with("example.com/app:1", own);
+        ridden
+            .seen(&manifest, "the policy is seen", |object| {
+                pod(object)["containers"][0]["readinessProbe"]["periodSeconds"] == if when == "Keep" { 5 } else { 6 }
+            })
+            .await;
+        let ns = &ridden.ns;
+        // As Argo CD and Flux apply and look for drift.
+        for manager in ["argocd-controller", "kustomize-controller"] {
+            let object = serde_json::from_value::<Value>(manifest.clone()).unwrap();
+            let params = PatchParams { dry_run: false, ..PatchParams::apply(manager).force() };
+            let stored = ns.deployments().patch("web", &params, &Patch::Apply(&object)).await.unwrap();
+            let dry = PatchParams { dry_run: true, ..params };
+            let would = ns.deployments().patch("web", &dry, &Patch::Apply(&object)).await.unwrap();
+            assert_eq!(would.data["spec"], stored.data["spec"], "{manager}, {when}");
+            assert_eq!(would.metadata.annotations, stored.metadata.annotations, "{manager}, {when}");
+            assert_eq!(would.metadata.generation, stored.metadata.generation, "{manager}, {when}");
+        }
+        let stored = ns.get("web").await;
+        assert_eq!(stored["metadata"]["generation"], 1, "{when}");
+        // What is to be given back is what the manifest said, with the server's defaults and none of the policy's numbers.
+        let original = annotation(&stored, "app.original.gracekeeper.dev/readinessProbe");
+        let original = original.map(|text| serde_json::from_str::<Value>(&text).unwrap());
+        let was = json!({"exec": {"command": ["ready"]}, "periodSeconds": 10, "timeoutSeconds": 1, "successThreshold": 1,
+            "failureThreshold": 3});
+        assert_eq!(original, (when == "Replace").then_some(was));
+        assert_eq!(probes(&ns.get("web").await).len(), 3, "{when}");
+        kubectl(ns, &["delete", "deploy", "web"], "").unwrap();
+    }
 }
 
 #[tokio::test]
