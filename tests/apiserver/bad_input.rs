@@ -492,7 +492,7 @@ async fn a_stored_memory_that_cannot_be_understood_stops_its_deployment_alone_an
 #[tokio::test]
 async fn a_secret_in_a_deployment_or_a_policy_goes_nowhere_else() {
     const CANARY: &str = "canary-7f3a9";
-    let ns = TestNamespace::new("canary").await;
+    let ns = TestNamespace::permissive("canary").await;
     let secretive = |object: &mut Value| {
         object["metadata"]["annotations"] = json!({"example.com/note": CANARY});
         object["spec"]["template"]["metadata"]["annotations"] = json!({"example.com/token": CANARY});

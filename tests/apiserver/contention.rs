@@ -7,7 +7,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::support::namespace::{condition, container, deployment, pod, web_policy};
-use crate::support::{Audit, Operator, TestNamespace, eventually, stays};
+use crate::support::{Audit, Cluster, Operator, TestNamespace, eventually, stays};
 
 fn liveness(deployment: &Value) -> &Value {
     &pod(deployment)["containers"][0]["livenessProbe"]
@@ -180,7 +180,7 @@ pub(crate) struct Admission<'a> {
 }
 
 impl<'a> Admission<'a> {
-    fn mutating(ns: &'a TestNamespace, condition: &str, patch: &str) -> Self {
+    pub(crate) fn mutating(ns: &'a TestNamespace, condition: &str, patch: &str) -> Self {
         let spec = json!({
             "matchConditions": [{"name": "due", "expression": condition}],
             "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": patch}}],
@@ -242,6 +242,9 @@ fn unsupported(health: &Value) -> Vec<String> {
 
 #[tokio::test]
 async fn a_value_that_the_server_drops_is_unsupported_and_asked_for_once_per_value() {
+    if !Cluster::shared().mutates_by_policy() {
+        return;
+    }
     let ns = TestNamespace::new("dropped").await;
     let has = "object.spec.template.spec.containers.exists(c, has(c.livenessProbe))";
     let strip = "[JSONPatch{op: 'remove', path: '/spec/template/spec/containers/0/livenessProbe'}]";
@@ -281,6 +284,9 @@ async fn a_value_that_the_server_drops_is_unsupported_and_asked_for_once_per_val
 
 #[tokio::test]
 async fn a_value_that_the_server_caps_is_unsupported_and_one_below_the_cap_is_written() {
+    if !Cluster::shared().mutates_by_policy() {
+        return;
+    }
     let ns = TestNamespace::new("capped").await;
     let above = "object.spec.template.spec.?terminationGracePeriodSeconds.orValue(30) > 35";
     let cap = "[JSONPatch{op: 'replace', path: '/spec/template/spec/terminationGracePeriodSeconds', value: 35}]";

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use self::run::{Outcome, Place, Run};
 use crate::support::fault_proxy::{Fault, WriteId, upstream};
-use crate::support::operator::Identity;
+use crate::support::operator::{Identity, forget_release};
 use crate::support::{Cluster, TestNamespace};
 
 /// Runs at the same time, of all scenarios together: most of a run is waiting.
@@ -41,6 +41,7 @@ fn cluster() -> &'static Cluster {
     CLUSTER.get_or_init(|| {
         let cluster = Cluster::start(&["--nodes", "4", "--apiserver-arg", "--audit-log-path="]);
         cluster.install_crds();
+        cluster.install_guards();
         cluster
     })
 }
@@ -139,8 +140,6 @@ async fn a_crash_at_any_write_ends_in_the_same_place(scenario: Scenario) {
 /// An existing cluster is left as it was found.
 fn forget(place: &Place) {
     if place.cluster.audit_log.is_none() {
-        for kind in ["clusterrole", "clusterrolebinding"] {
-            let _ = place.cluster.try_kubectl(&["delete", kind, &place.identity.release, "--ignore-not-found"], "");
-        }
+        forget_release(place.cluster, &place.identity.release);
     }
 }

@@ -22,6 +22,7 @@ mod commands;
 mod contention;
 mod crash_anywhere;
 mod enforcing;
+mod guards;
 mod other_writers;
 mod ownership;
 mod process;

@@ -158,7 +158,7 @@ async fn gate(ns: &TestNamespace, name: &str, state: &str) {
 
 #[tokio::test]
 async fn every_right_is_used_and_nothing_is_asked_for_beyond_them() {
-    let ns = TestNamespace::new("used").await;
+    let ns = TestNamespace::permissive("used").await;
     let identity = Identity::install(&ns);
     let granted = granted(&ns, &identity);
     everything(&ns, &identity).await;

@@ -71,6 +71,39 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if contains ":" $host -}}[{{ $host }}]:8080{{- else -}}{{ $host }}:8080{{- end -}}
 {{- end -}}
 
+{{/*
+"true" where the server has this kind of admission policy (v1), else nothing: (list . KIND SINCE), where SINCE is the
+first minor version with it. A live server is also asked, because an API can be switched off. `helm template` knows only
+a version (--kube-version) and the kinds that this Helm was built with, whatever the version: there the version decides.
+*/}}
+{{- define "gracekeeper.serves" -}}
+{{- $root := index . 0 -}}
+{{- if semverCompare (printf ">=%s.0-0" (index . 2)) $root.Capabilities.KubeVersion.Version -}}
+{{- if or ($root.Capabilities.APIVersions.Has (printf "admissionregistration.k8s.io/v1/%s" (index . 1))) (not (lookup "v1" "Namespace" "" "default")) -}}
+true
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The operator's name as a user, as the API server tells it to admission policies. */}}
+{{- define "gracekeeper.user" -}}
+system:serviceaccount:{{ .Release.Namespace }}:{{ include "gracekeeper.serviceAccountName" . }}
+{{- end -}}
+
+{{/*
+A list in CEL: the keys of a part of the object that differ from what they were, come or go: (list PART NAME ALLOWED).
+Keys in ALLOWED may differ.
+*/}}
+{{- define "gracekeeper.guard.changed" -}}
+{{- $part := index . 0 -}}
+{{- $name := index . 1 -}}
+{{- $quoted := list -}}
+{{- range index . 2 }}{{ $quoted = append $quoted (squote .) }}{{ end -}}
+{{- $allowed := printf "[%s]" (join ", " $quoted) -}}
+dyn(object).{{ $part }}.map(k, !(k in {{ $allowed }}) && dyn(oldObject).{{ $part }}[?k] != optional.of(dyn(object).{{ $part }}[k]), '{{ $name }}.' + k)
++ dyn(oldObject).{{ $part }}.map(k, !(k in {{ $allowed }}) && !(k in dyn(object).{{ $part }}), '{{ $name }}.' + k)
+{{- end -}}
+
 {{/* What a schema cannot say: relations between two values. */}}
 {{- define "gracekeeper.check" -}}
 {{- with .Values.lease -}}

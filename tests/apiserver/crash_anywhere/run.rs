@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::end_state::{differences, end_state};
 use crate::support::fault_proxy::{Fault, FaultProxy, Kill, WriteId};
-use crate::support::namespace::{condition, resource};
+use crate::support::namespace::{condition, permissive, resource};
 use crate::support::operator::{Identity, scratch};
 use crate::support::{Cluster, TestNamespace};
 
@@ -57,7 +57,8 @@ impl Run {
         fault: Option<(WriteId, Fault)>,
         expected: Arc<Vec<Value>>,
     ) -> Result<Self, String> {
-        let ns = TestNamespace::on(place.cluster, place.topic, json!({})).await;
+        let labels = if place.topic == "crash-revert" { permissive() } else { json!({}) };
+        let ns = TestNamespace::on(place.cluster, place.topic, labels).await;
         ns.apply(first).await;
         lend_lease(place, &ns).await;
         let (proxy, mut to_kill) = FaultProxy::start(place.upstream.clone(), fault).await;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Capacity, Rig, manifest};
 use crate::support::operator::Identity;
-use crate::support::{Operator, eventually, stays};
+use crate::support::{Operator, TestNamespace, eventually, stays};
 
 /// The version fails and is taken back; answers with what the gate says of it.
 async fn is_taken_back(topic: &str, replicas: i32, fault: &str, floor: i64) -> (Rig, Value) {
@@ -103,7 +103,8 @@ async fn hold_pauses_and_leaves_the_sizes_alone() {
 
 #[tokio::test]
 async fn revert_writes_the_stable_template_back() {
-    let rig = Rig::new("revert", 3, json!({"onFailure": "Revert"})).await;
+    let ns = TestNamespace::permissive("revert").await;
+    let rig = Rig::within(ns, manifest(3, 1, ""), json!({"onFailure": "Revert"})).await;
     let before = rig.get().await;
     rig.release(&manifest(3, 2, "crash")).await;
     eventually("it is reverted", || async {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::bad::break_pods;
 use super::{Rig, gated, manifest};
 use crate::contention::Admission;
-use crate::support::{eventually, stays};
+use crate::support::{TestNamespace, eventually, stays};
 
 /// All pods run again, and are ready: as a kubelet writes it after the back-off.
 async fn mend_all(rig: &Rig) {
@@ -101,7 +101,8 @@ async fn a_fix_of_a_workloads_own_probe_flows_and_an_edit_of_the_policy_does_not
 
 #[tokio::test]
 async fn a_stable_template_that_admission_refuses_leaves_the_bad_version_paused() {
-    let rig = Rig::new("revert-refused", 3, json!({"onFailure": "Revert"})).await;
+    let ns = TestNamespace::permissive("revert-refused").await;
+    let rig = Rig::within(ns, manifest(3, 1, ""), json!({"onFailure": "Revert"})).await;
     let old = "object.spec.template.spec.containers.exists(c, c.image == 'example.com/app:1')";
     let bad = rig.release(&manifest(3, 2, "never-ready")).await;
     let _denies = Admission::validating(&rig.ns, &format!("!{old}"), "version 1 is not signed any more");

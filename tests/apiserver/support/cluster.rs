@@ -5,9 +5,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use serde_json::{Value, json};
 
 pub(crate) struct Cluster {
     pub(crate) kubeconfig: PathBuf,
@@ -20,6 +22,8 @@ pub(crate) struct Cluster {
     pub(crate) node: Option<PathBuf>,
     /// Folder of kubectl and helm.
     binaries: PathBuf,
+    /// What the API server calls itself, once somebody asked.
+    version: OnceLock<String>,
     /// The rig ends when its standard input does, however this process ends: nothing is left behind.
     _control_plane: Option<Child>,
 }
@@ -39,6 +43,7 @@ impl Cluster {
                 Self::start(&["--nodes", "4"])
             };
             cluster.install_crds();
+            cluster.install_guards();
             cluster
         })
     }
@@ -47,6 +52,7 @@ impl Cluster {
     #[allow(dead_code)] // benchmarks have one of their own shape
     pub(crate) fn share(cluster: Self) {
         cluster.install_crds();
+        cluster.install_guards();
         Self::share_bare(cluster);
     }
 
@@ -67,6 +73,56 @@ impl Cluster {
         self.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "-f", "crds/"]);
     }
 
+    /// The guards of policies, as the chart has them; those of an operator come with its identity.
+    pub(crate) fn install_guards(&self) {
+        let rendered = self.render("gracekeeper", "gracekeeper-system", &["guard-policies"], &[]);
+        self.try_kubectl(&["apply", "--server-side", "-f", "-"], &rendered).unwrap();
+        // The API server takes them up within a second or two, all at once.
+        let spec = json!({"selector": {}, "rollout": {"onFailure": "Revert"}});
+        let policy = json!({"apiVersion": "gracekeeper.dev/v1alpha1", "kind": "HealthPolicy",
+                            "metadata": {"name": "a-guard-refuses-this"}, "spec": spec});
+        self.until_refused(&["create", "-n", "default", "-f", "-"], &policy, "gracekeeper-revert");
+    }
+
+    /// Tries this as a dry run until the admission policy refuses it.
+    pub(crate) fn until_refused(&self, arguments: &[&str], object: &Value, policy: &str) {
+        let arguments = [arguments, &["--dry-run=server"]].concat();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let answer = self.try_kubectl(&arguments, &object.to_string());
+            if answer.as_ref().is_err_and(|error| error.contains(&format!("ValidatingAdmissionPolicy '{policy}'"))) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{policy} does not act: {answer:?}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// These templates of the chart, as for this API server.
+    pub(crate) fn render(&self, release: &str, namespace: &str, templates: &[&str], more: &[&str]) -> String {
+        let version = self.version.get_or_init(|| {
+            let answer: Value = serde_json::from_str(&self.kubectl(&["version", "-o", "json"])).unwrap();
+            answer["serverVersion"]["gitVersion"].as_str().unwrap().to_owned()
+        });
+        let mut arguments = vec!["template", release, "charts/gracekeeper", "-n", namespace, "--kube-version", version];
+        let files: Vec<String> = templates.iter().map(|template| format!("templates/{template}.yaml")).collect();
+        arguments.extend(files.iter().flat_map(|file| ["--show-only", file]));
+        arguments.extend(["--set", "lease.name=gracekeeper"]);
+        arguments.extend(more);
+        self.try_helm(&arguments, "").unwrap()
+    }
+
+    /// Whether the API server has MutatingAdmissionPolicy v1 (Kubernetes 1.36); says what is left out if not.
+    #[allow(dead_code)] // not every suite asks
+    pub(crate) fn mutates_by_policy(&self) -> bool {
+        let served = self.kubectl(&["get", "--raw", "/apis/admissionregistration.k8s.io/v1"]);
+        let is_served = served.contains(r#""MutatingAdmissionPolicy""#);
+        if !is_served {
+            eprintln!("skipped: this API server has no MutatingAdmissionPolicy v1 (Kubernetes 1.36)");
+        }
+        is_served
+    }
+
     pub(crate) fn existing() -> Self {
         let kubeconfig = std::env::var_os("KUBECONFIG").expect("USE_EXISTING_CLUSTER needs KUBECONFIG").into();
         Self {
@@ -75,6 +131,7 @@ impl Cluster {
             pids: BTreeMap::new(),
             node: None,
             binaries: binaries(),
+            version: OnceLock::new(),
             _control_plane: None,
         }
     }
@@ -117,6 +174,7 @@ impl Cluster {
             pids,
             node,
             binaries: binaries(),
+            version: OnceLock::new(),
             _control_plane: Some(child),
         }
     }

@@ -25,6 +25,12 @@ impl TestNamespace {
         Self::labelled(topic, json!({})).await
     }
 
+    /// A namespace in which a cluster administrator allows all that the guards of policies leave to one: exec, Revert.
+    #[allow(dead_code)] // not every suite needs it
+    pub(crate) async fn permissive(topic: &str) -> Self {
+        Self::labelled(topic, permissive()).await
+    }
+
     pub(crate) async fn labelled(topic: &str, labels: Value) -> Self {
         Self::on(Cluster::shared(), topic, labels).await
     }
@@ -184,6 +190,11 @@ impl Drop for TestNamespace {
             let _ = self.cluster.try_kubectl(&["delete", "namespace", &self.name, "--wait=false"], "");
         }
     }
+}
+
+/// Labels by which a cluster administrator allows what the guards refuse otherwise.
+pub(crate) fn permissive() -> Value {
+    json!({"gracekeeper.dev/allow-exec": "true", "gracekeeper.dev/allow-revert": "true"})
 }
 
 pub(crate) fn resource(group: &str, version: &str, kind: &str, plural: &str) -> ApiResource {

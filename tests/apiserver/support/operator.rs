@@ -5,6 +5,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use serde_json::{Value, json};
+
 use super::audit::Audit;
 use super::cluster::Cluster;
 use super::namespace::TestNamespace;
@@ -35,32 +37,21 @@ impl Identity {
         // The release's name makes the names of cluster-wide objects unique; it must not contain the chart's name.
         let release = format!("{}-gracekeeper", namespace.name);
         let name = &namespace.name;
-        let rendered = cluster
-            .try_helm(
-                &[
-                    "template",
-                    &release,
-                    "charts/gracekeeper",
-                    "-n",
-                    name,
-                    "--set",
-                    "lease.name=gracekeeper",
-                    "--show-only",
-                    "templates/rbac.yaml",
-                    "--show-only",
-                    "templates/serviceaccount.yaml",
-                ],
-                "",
-            )
-            .unwrap();
+        let rendered = cluster.render(&release, name, &["rbac", "serviceaccount", "guard-operator"], &[]);
         cluster.try_kubectl(&["apply", "--server-side", "-n", name, "-f", "-"], &rendered).unwrap();
+        let user = format!("system:serviceaccount:{name}:{release}");
+        // From its first request on. The group is for a right that the operator has not: a guard is asked last.
+        let policy = json!({"apiVersion": "gracekeeper.dev/v1alpha1", "kind": "HealthPolicy",
+                            "metadata": {"name": "not-by-the-operator"}, "spec": {"selector": {}}});
+        let create = ["create", "-n", name, "-f", "-", "--as", &user, "--as-group=system:masters"];
+        cluster.until_refused(&create, &policy, &format!("{release}-operator-policies"));
         let token = cluster.kubectl(&["create", "token", &release, "-n", name, "--duration=8h"]);
         let view = cluster.kubectl(&["config", "view", "--raw", "--flatten", "--minify", "-o", "json"]);
-        let mut config: serde_json::Value = serde_json::from_str(&view).unwrap();
-        config["users"][0]["user"] = serde_json::json!({"token": token.trim()});
+        let mut config: Value = serde_json::from_str(&view).unwrap();
+        config["users"][0]["user"] = json!({"token": token.trim()});
         let kubeconfig = scratch(&format!("{name}.kubeconfig"));
         std::fs::write(&kubeconfig, config.to_string()).unwrap();
-        Self { kubeconfig, user: format!("system:serviceaccount:{name}:{release}"), release }
+        Self { kubeconfig, user, release }
     }
 }
 
@@ -198,15 +189,30 @@ impl Drop for Operator {
         let _ = std::fs::remove_file(&self.log);
         let cluster = self.cluster;
         if cluster.audit_log.is_none() {
-            for kind in ["clusterrole", "clusterrolebinding"] {
-                let _ = cluster.try_kubectl(&["delete", kind, &self.release, "--ignore-not-found"], "");
-            }
+            forget_release(cluster, &self.release);
             return;
         }
-        // Nothing that the operator asks for may be refused for want of a right.
+        // Nothing that the operator asks for may be refused for want of a right, or by the guard that binds it.
+        let guard = format!("ValidatingAdmissionPolicy '{}-operator-", self.release);
         for entry in self.audit().entries().unwrap_or_default() {
             let for_want_of_a_right = entry.code == 403 && entry.message.contains(" cannot ");
-            assert!(!for_want_of_a_right || self.denials_expected.get(), "a right is missing: {entry:?}");
+            let refused = for_want_of_a_right || entry.message.contains(&guard);
+            assert!(!refused || self.denials_expected.get(), "a right is missing: {entry:?}");
+        }
+    }
+}
+
+/// Removes what an identity has outside its namespace: an existing cluster is left as it was found.
+pub(crate) fn forget_release(cluster: &Cluster, release: &str) {
+    let delete = |kind: &str, name: &str| {
+        let _ = cluster.try_kubectl(&["delete", kind, name, "--ignore-not-found"], "");
+    };
+    for kind in ["clusterrole", "clusterrolebinding"] {
+        delete(kind, release);
+    }
+    for guarded in ["deployments", "replicasets", "policies"] {
+        for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {
+            delete(kind, &format!("{release}-operator-{guarded}"));
         }
     }
 }
