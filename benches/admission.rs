@@ -80,20 +80,7 @@ async fn with_policies(policies: usize) -> TestNamespace {
     let ns = TestNamespace::new(&format!("policies-{policies}")).await;
     let release = format!("{}-gracekeeper", ns.name);
     let namespaces = format!("namespaces={{{}}}", ns.name);
-    let words = [
-        "template",
-        &release,
-        "charts/gracekeeper",
-        "-n",
-        "gracekeeper-system",
-        "--api-versions",
-        "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy",
-        "--set",
-        &namespaces,
-        "--show-only",
-        "templates/ride-along.yaml",
-    ];
-    let rendered = ns.cluster.try_helm(&words, "").unwrap();
+    let rendered = ns.cluster.render(&release, &ns.name, &["ride-along"], &["--set", &namespaces]);
     ns.cluster.try_kubectl(&["apply", "--server-side", "-f", "-"], &rendered).unwrap();
     for n in (0..policies).rev() {
         let mut policy = web_policy();

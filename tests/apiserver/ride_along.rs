@@ -14,7 +14,7 @@ use gracekeeper::api::{HealthPolicySpec, MARKER_ANNOTATION};
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::support::namespace::{container, deployment};
+use crate::support::namespace::{container, deployment, permissive};
 use crate::support::{Cluster, TestNamespace, eventually};
 
 /// A namespace in which policies ride along. It ends with the cluster, or with [`Drop`] on one that stays.
@@ -30,15 +30,15 @@ impl Ridden {
     }
 
     async fn on(cluster: &'static Cluster, topic: &str) -> Option<Self> {
-        let ns = TestNamespace::on(cluster, topic, json!({})).await;
-        let is_v1 = ns
-            .cluster
-            .try_kubectl(&["get", "--raw", "/apis/admissionregistration.k8s.io/v1"], "")
-            .is_ok_and(|text| text.contains("mutatingadmissionpolicies"));
-        if !is_v1 {
-            eprintln!("skipped: this API server has no MutatingAdmissionPolicy v1");
+        Self::labelled(cluster, topic, permissive()).await
+    }
+
+    /// The same in a namespace with these labels.
+    async fn labelled(cluster: &'static Cluster, topic: &str, labels: Value) -> Option<Self> {
+        if !cluster.mutates_by_policy() {
             return None;
         }
+        let ns = TestNamespace::on(cluster, topic, labels).await;
         let release = format!("{}-gracekeeper", ns.name);
         let ridden = Self { ns, release };
         ridden.install(&[]);
@@ -50,20 +50,8 @@ impl Ridden {
     fn install(&self, values: &[&str]) {
         let name = &self.ns.name;
         let namespaces = format!("namespaces={{{name}}}");
-        let fixed = [
-            "template",
-            &self.release,
-            "charts/gracekeeper",
-            "-n",
-            name,
-            "--api-versions",
-            "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy",
-            "--set",
-            &namespaces,
-            "--show-only",
-            "templates/ride-along.yaml",
-        ];
-        let rendered = self.ns.cluster.try_helm(&[&fixed, values].concat(), "").unwrap();
+        let more = [&["--set", &namespaces], values].concat();
+        let rendered = self.ns.cluster.render(&self.release, name, &["ride-along"], &more);
         self.ns.cluster.try_kubectl(&["apply", "--server-side", "-f", "-"], &rendered).unwrap();
     }
 

@@ -116,9 +116,9 @@ dyn(object).{{ $part }}.map(k, !(k in {{ $allowed }}) && dyn(oldObject).{{ $part
 {{- end -}}
 {{- end -}}
 
-{{/* Whether policies ride along: wanted, and the server has MutatingAdmissionPolicy v1 (Kubernetes 1.36). */}}
+{{/* "true" where policies ride along: it is wanted, and the server has MutatingAdmissionPolicy v1. */}}
 {{- define "gracekeeper.rideAlong" -}}
-{{- and .Values.rideAlong.enabled (.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy") -}}
+{{- if .Values.rideAlong.enabled }}{{ include "gracekeeper.serves" (list . "MutatingAdmissionPolicy" "1.36") }}{{ end -}}
 {{- end -}}
 
 {{- define "gracekeeper.rideAlongName" -}}

@@ -147,6 +147,7 @@ fn forbidden() -> Vec<(Value, &'static str)> {
             "deployment.kubernetes.io/revision",
         ),
         (set("/metadata/annotations/gracekeeper.dev~1filled2", json!("x")), "gracekeeper.dev/filled2"),
+        (set("/metadata/annotations/app.original.gracekeeper.dev~1preStop", json!("{}")), "original.gracekeeper.dev"),
         (json!([{"op": "remove", "path": "/metadata/annotations"}]), "metadata.annotations.example.com/owner"),
         (set("/metadata/finalizers", json!(["example.com/stay"])), "metadata.finalizers"),
         (

@@ -177,6 +177,25 @@ async fn a_forged_marker_or_original_lets_a_policy_set_fields_and_nothing_else()
 }
 
 #[tokio::test]
+async fn an_exec_handler_that_could_not_be_given_back_is_not_taken() {
+    let Some(ridden) = Ridden::labelled(Cluster::shared(), "no-exec", json!({})).await else { return };
+    let mut policy = web_policy();
+    policy["whenAlreadySet"] = json!("Replace");
+    ridden.policy("web", policy).await;
+    let own = |handler: Value| {
+        let mut object = web("web");
+        object["spec"]["template"]["spec"]["containers"][0]["livenessProbe"] = handler;
+        object
+    };
+    let replaced = |object: &Value| pod(object)["containers"][0]["livenessProbe"]["httpGet"]["path"] == "/livez";
+    ridden.seen(&own(json!({"tcpSocket": {"port": 8080}})), "others are replaced", replaced).await;
+    let stored = ridden.would_create(own(json!({"exec": {"command": ["live"]}}))).await;
+    assert_eq!(pod(&stored)["containers"][0]["livenessProbe"]["exec"]["command"], json!(["live"]));
+    assert!(!marker(&stored).unwrap().contains("app/livenessProbe"));
+    assert!(marker(&stored).unwrap().contains("app/readinessProbe"));
+}
+
+#[tokio::test]
 async fn without_an_operator_or_its_kinds_deployments_are_stored() {
     // A cluster of its own: others need the kinds.
     let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(&["--nodes", "1"])));
