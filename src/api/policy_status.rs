@@ -14,7 +14,7 @@ pub struct HealthPolicyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// Accepted, Enforced, RolloutGated, AvailabilityMeasured, Ready.
+    /// Accepted, Enforced, RolloutGated, AvailabilityMeasured, RidesAlong, Ready.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
