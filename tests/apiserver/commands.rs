@@ -175,3 +175,20 @@ async fn leaving_gives_everything_back_and_strands_nothing_without_an_operator()
     assert!(web.pointer("/spec/template/spec/containers/0/readinessProbe").is_none());
     assert!(ns.policies().get_opt("web").await.unwrap().is_none());
 }
+
+/// `helm template | kubeconform` never sees this hook: it is rendered only where Helm asks a cluster.
+#[tokio::test]
+async fn the_hook_that_leaves_before_an_uninstall_is_valid_and_restricted() {
+    let ns = TestNamespace::labelled("leave-hook", json!({"pod-security.kubernetes.io/warn": "restricted"})).await;
+    let on = "imagePullSecrets[0].name=registry,namespaces={shop,bank},extraEnv[0].name=RUST_BACKTRACE,extraEnv[0].value=x,\
+              tolerations[0].operator=Exists,nodeSelector.pool=system,commonLabels.team=platform,runAsUser=null,runAsGroup=null";
+    for (values, objects) in [("", 4), ("rbac.create=false", 1), (on, 4)] {
+        let chart = ["template", "gracekeeper", "charts/gracekeeper", "--namespace", &ns.name, "--dry-run=server"];
+        let words = [&chart[..], &["--show-only", "templates/pre-delete.yaml", "--set", values]].concat();
+        let hook = ns.cluster.try_helm(&words, "").unwrap();
+        assert_eq!(hook.matches("helm.sh/hook: pre-delete").count(), objects, "{hook}");
+        let strict = ["apply", "--dry-run=server", "--validate=strict", "--warnings-as-errors", "-f", "-"];
+        let answer = ns.cluster.try_kubectl(&strict, &hook).unwrap_or_else(|error| panic!("{values}: {error}\n{hook}"));
+        assert!(answer.contains("job.batch/gracekeeper-leave created (server dry run)"), "{answer}");
+    }
+}
