@@ -151,13 +151,17 @@ pub(crate) async fn an_uninstall_leaves_apps_running_and_gives_everything_back(w
     rules["rollout"] = json!({"onFailure": "Hold", "bakeAfterSeconds": 2, "patience": {"startSeconds": 5}});
     ns.policy("web", rules).await;
     let own = json!({"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 7});
-    for name in ["owner", "held"] {
-        let mut manifest = bare(name, 2, &[]);
-        manifest["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] = own.clone();
-        ns.apply(&manifest).await;
-        governed(&ns, name).await;
-        shop::gate_says(&ns, name, "Stable").await;
-    }
+    let proven = |name: &'static str| {
+        let (ns, own) = (&ns, own.clone());
+        async move {
+            let mut manifest = bare(name, 2, &[]);
+            manifest["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] = own;
+            ns.apply(&manifest).await;
+            governed(ns, name).await;
+            shop::gate_says(ns, name, "Stable").await;
+        }
+    };
+    tokio::join!(proven("owner"), proven("held"));
     let mut bad = bare("held", 2, &[("SHOP_READINESS", "fail")]);
     bad["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] = own.clone();
     ns.apply(&bad).await;

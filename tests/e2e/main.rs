@@ -1,6 +1,6 @@
-//! What is promised, on real containers: `make e2e` builds the images, starts a node and runs these one after another, in
-//! the order of a life: install, upgrade, load, bad releases, outages, uninstall. All share one operator, installed by
-//! Helm as a user would. Words after `--` choose tests by parts of their names.
+//! What is promised, on real containers: `make e2e` builds the images, starts a node and runs these in the order of a life:
+//! install, upgrade, load, probes and bad releases, outages, uninstall. All share one operator, installed by Helm as a user
+//! would. Tests that share nothing else run side by side. Words choose tests by parts of their names.
 #![allow(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
@@ -22,6 +22,7 @@ mod install;
 mod probes;
 mod releases;
 mod requests;
+mod run;
 mod shop;
 mod survival;
 mod world;
@@ -32,31 +33,32 @@ use std::time::{Duration, Instant};
 
 use world::World;
 
-type Run = fn(&'static World) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Its name, `module::test`, and what it does.
+type Test = (&'static str, fn(&'static World) -> Pin<Box<dyn Future<Output = ()> + Send>>);
 
-/// The tests in the order in which they run: `module::test`.
+/// The tests in the order in which they run.
 macro_rules! tests {
     ($($module:ident::$test:ident),* $(,)?) => {
         &[$((concat!(stringify!($module), "::", stringify!($test)), |world| Box::pin($module::$test(world)))),*]
     };
 }
 
-const TESTS: &[(&str, Run)] = tests![
+const TESTS: &[Test] = tests![
     install::two_restricted_replicas_become_ready_and_one_leads,
     install::the_image_on_the_node_is_the_one_that_was_built,
     install::a_policy_rolls_a_deployment_once_and_its_pods_stay_ready,
     install::an_upgrade_restarts_no_pod_of_a_user,
     install::the_standby_takes_over_when_the_leader_is_killed,
+    requests::a_rollout_loses_requests_without_the_policy_and_none_with_it,
+    requests::a_scale_down_loses_requests_without_the_policy_and_none_with_it,
+    requests::an_eviction_loses_requests_without_the_policy_and_none_with_it,
+    requests::a_drain_loses_requests_without_the_policy_and_none_with_it,
     probes::a_start_within_the_budget_is_left_alone,
     probes::a_start_beyond_the_budget_is_killed_inside_the_printed_bound,
     probes::a_pod_that_is_not_ready_is_seen_inside_the_printed_bound,
     probes::a_hung_pod_is_killed_and_back_inside_the_printed_bounds,
     probes::a_pod_serves_while_it_drains_and_then_finishes,
     probes::a_pod_that_ignores_sigterm_is_killed_when_its_grace_is_over,
-    requests::a_rollout_loses_requests_without_the_policy_and_none_with_it,
-    requests::a_scale_down_loses_requests_without_the_policy_and_none_with_it,
-    requests::an_eviction_loses_requests_without_the_policy_and_none_with_it,
-    requests::a_drain_loses_requests_without_the_policy_and_none_with_it,
     releases::a_version_that_never_gets_ready_is_taken_back,
     releases::a_version_that_crashes_is_taken_back,
     releases::a_version_without_an_image_is_taken_back,
@@ -80,28 +82,24 @@ fn main() {
         return;
     }
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let chosen: Vec<_> =
+    let chosen: Vec<&'static Test> =
         TESTS.iter().filter(|(name, _)| words.is_empty() || words.iter().any(|word| name.contains(word))).collect();
     assert!(!chosen.is_empty(), "no test is called like {words:?}");
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+    // Tests call kubectl and wait for it: each one may block a thread, and none may keep the others from theirs.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(8).enable_all().build().unwrap();
     let began = Instant::now();
     let world: &'static World = Box::leak(Box::new(runtime.block_on(World::start())));
     println!("e2e: {} tests on {}, ready after {}\n", chosen.len(), world.place(), seconds(began.elapsed()));
-    let mut failed = Vec::new();
-    for (name, run) in &chosen {
-        println!("test {name}");
-        let start = Instant::now();
-        let outcome = runtime.block_on(async { tokio::spawn(run(world)).await });
-        let verdict = if outcome.is_ok() { "ok" } else { "FAILED" };
-        println!("test {name} ... {verdict} ({})", seconds(start.elapsed()));
-        if outcome.is_err() {
-            println!("    what the cluster looked like: {}", world.keep_evidence(name).display());
-            failed.push(*name);
-        }
+    let endings = runtime.block_on(run::all(world, &chosen));
+    world::write_report(&endings);
+    let failed: Vec<_> = endings.iter().filter(|ending| ending.is_failure()).map(|ending| ending.name).collect();
+    for name in &failed {
+        println!("FAILED: {name}");
     }
-    world.write_report(&failed);
-    println!("\ne2e: {} passed, {} failed, in {}", chosen.len() - failed.len(), failed.len(), seconds(began.elapsed()));
-    // `exit` runs no destructors: the node goes when its standard input, a pipe of this process, closes.
+    let passed = endings.len() - failed.len();
+    println!("\ne2e: {passed} passed, {} failed, in {}", failed.len(), seconds(began.elapsed()));
+    // `exit` runs no destructors. Were this process to end in any other way, the node would go by itself.
+    world.cluster.end();
     std::process::exit(i32::from(!failed.is_empty()));
 }
 

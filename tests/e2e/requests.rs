@@ -1,5 +1,6 @@
 //! No request is lost: the same load across the same change, on a bare Deployment and on a governed one.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -61,7 +62,7 @@ impl Stand {
         let address =
             ns.cluster.kubectl(&["get", "service", "shop", "-n", &ns.name, "-o", "jsonpath={.spec.clusterIP}"]);
         let stand = Self { ns, address: format!("{}:80", address.trim()) };
-        stand.serves().await;
+        stand.is_calm().await;
         stand
     }
 
@@ -78,14 +79,36 @@ impl Stand {
         .await;
     }
 
-    async fn starts(&self, client: &str) {
+    /// A pod that sends to the Service, at this rate, for so many seconds.
+    async fn client(&self, name: &str, rate: u32, seconds: u32) {
         create(&self.ns, ("", "v1", "Pod", "pods"), json!({
-            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": client},
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
             "spec": {"restartPolicy": "Never", "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 15,
                 "containers": [{"name": "load", "image": IMAGE, "imagePullPolicy": "IfNotPresent",
-                    "args": ["load", self.address, "--rate", RATE.to_string(), "--seconds", "60"]}]},
+                    "args": ["load", self.address, "--rate", rate.to_string(), "--seconds", seconds.to_string()]}]},
         }))
         .await;
+    }
+
+    /// While nothing changes nothing is lost: what was rolled out before is over, and every proxy has forgotten it.
+    async fn is_calm(&self) {
+        self.is_over().await;
+        let tries = AtomicU32::new(0);
+        eventually("nothing is lost while nothing changes", || async {
+            let name = format!("calm-{}", tries.fetch_add(1, Ordering::Relaxed));
+            self.client(&name, 50, 2).await;
+            let phase = eventually("the client ends", || async {
+                let phase = shop::pod(&self.ns, &name).await?["status"]["phase"].as_str()?.to_owned();
+                ["Succeeded", "Failed"].contains(&phase.as_str()).then_some(phase)
+            })
+            .await;
+            (phase == "Succeeded").then_some(())
+        })
+        .await;
+    }
+
+    async fn starts(&self, client: &str) {
+        self.client(client, RATE, 60).await;
         eventually("the client sends", || async { self.log(client).contains("sending").then_some(()) }).await;
     }
 
@@ -132,38 +155,40 @@ impl Stand {
     }
 }
 
-/// Loads a bare and a governed shop across the change; answers with what each of them lost.
+/// Loads a bare and a governed shop across the same change, at the same time.
 async fn compare<F: Future<Output = ()>>(world: &'static World, topic: &str, change: impl Fn(&'static Stand) -> F) {
-    let mut lost = Vec::new();
-    for is_governed in [false, true] {
-        // It lives as long as the tests: the change borrows it.
-        let stand: &'static Stand = Box::leak(Box::new(Stand::new(world, topic, is_governed).await));
-        stand.starts("client").await;
-        let start = Instant::now();
-        change(stand).await;
-        stand.is_over().await;
-        let took = start.elapsed();
-        let report = stand.report("client").await;
-        let number = |field: &str| report[field].as_u64().unwrap();
-        let kind = if is_governed { "with the policy" } else { "without" };
-        world.figure(format!(
-            "{topic} {kind}: {} of {} requests lost in {}, p99 {} ms {}",
-            number("lost"),
-            number("sent"),
-            seconds(took),
-            number("p99Millis"),
-            if number("lost") > 0 {
-                format!("{} at {} ms", report["reasons"], report["lostBetweenMillis"])
-            } else {
-                String::new()
-            },
-        ));
-        assert!(number("sent") > 100, "the client sent next to nothing: {report}");
-        lost.push(number("lost"));
-        stand.ns.cluster.kubectl(&["delete", "namespace", &stand.ns.name, "--wait=false"]);
-    }
-    assert_eq!(lost[1], 0, "a governed shop loses nothing");
-    assert!(lost[0] > 0, "without the policy something is lost, or this test shows nothing");
+    let (bare, governed) = tokio::join!(across(world, topic, false, &change), across(world, topic, true, &change));
+    assert_eq!(governed, 0, "a governed shop loses nothing");
+    assert!(bare > 0, "without the policy something is lost, or this test shows nothing");
+}
+
+/// Answers with how many requests were lost.
+async fn across<F: Future<Output = ()>>(
+    world: &'static World,
+    topic: &str,
+    is_governed: bool,
+    change: &impl Fn(&'static Stand) -> F,
+) -> u64 {
+    // It lives as long as the tests: the change borrows it.
+    let stand: &'static Stand = Box::leak(Box::new(Stand::new(world, topic, is_governed).await));
+    stand.starts("client").await;
+    let start = Instant::now();
+    change(stand).await;
+    stand.is_over().await;
+    let took = start.elapsed();
+    let report = stand.report("client").await;
+    let number = |field: &str| report[field].as_u64().unwrap();
+    let kind = if is_governed { "with the policy" } else { "without" };
+    let (lost, sent, late, p99) = (number("lost"), number("sent"), number("late"), number("p99Millis"));
+    let reasons =
+        if lost > 0 { format!("{} at {} ms", report["reasons"], report["lostBetweenMillis"]) } else { String::new() };
+    world.figure(format!(
+        "{topic} {kind}: {lost} of {sent} requests lost in {}, {late} late, p99 {p99} ms {reasons}",
+        seconds(took)
+    ));
+    assert!(sent > 100, "the client sent next to nothing: {report}");
+    stand.ns.cluster.kubectl(&["delete", "namespace", &stand.ns.name, "--wait=false"]);
+    lost
 }
 
 pub(crate) async fn a_rollout_loses_requests_without_the_policy_and_none_with_it(world: &'static World) {

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use kube::Client;
@@ -10,6 +9,8 @@ use kube::api::{Api, DynamicObject, ListParams};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
+use crate::run::{self, Ending};
+use crate::seconds;
 use crate::support::cluster::root;
 use crate::support::namespace::resource;
 use crate::support::{Cluster, TestNamespace, eventually};
@@ -22,7 +23,6 @@ pub(crate) struct World {
     pub(crate) cluster: &'static Cluster,
     pub(crate) client: Client,
     installed: OnceCell<()>,
-    figures: Mutex<Vec<String>>,
 }
 
 impl World {
@@ -35,8 +35,7 @@ impl World {
         };
         Cluster::share_bare(cluster);
         let cluster = Cluster::shared_as_it_is();
-        let world =
-            Self { cluster, client: cluster.client().await, installed: OnceCell::new(), figures: Mutex::default() };
+        let world = Self { cluster, client: cluster.client().await, installed: OnceCell::new() };
         if cluster.node.is_some() {
             let images = ["gracekeeper", "shop"].map(|name| image_file(name, "tar"));
             world.node("load", &images.iter().map(|path| path.to_str().unwrap()).collect::<Vec<_>>());
@@ -131,21 +130,10 @@ impl World {
         self.cluster.node.is_some()
     }
 
-    /// What was measured, for the report.
+    /// What was measured: told when the test is over, and in the report.
+    #[allow(clippy::unused_self)] // it reads like what it is, a word of the test
     pub(crate) fn figure(&self, words: impl Into<String>) {
-        let words = words.into();
-        println!("    {words}");
-        self.figures.lock().unwrap().push(words);
-    }
-
-    pub(crate) fn write_report(&self, failed: &[&str]) {
-        let figures = self.figures.lock().unwrap();
-        let mut text = String::from("# What was measured on a real node\n\n");
-        let failed = failed.iter().map(|name| format!("FAILED: {name}"));
-        for line in figures.iter().cloned().chain(failed) {
-            text.extend(["- ", &line, "\n"]);
-        }
-        std::fs::write(scratch("report.md"), text).unwrap();
+        run::figure(words.into());
     }
 
     /// Writes down what a person would look at first.
@@ -161,10 +149,41 @@ impl World {
             let answer = self.cluster.try_kubectl(words, "").unwrap_or_else(|error| error);
             format!("$ kubectl {}\n{answer}\n\n", words.join(" "))
         };
+        let mut text: String = looks.iter().map(look).collect();
+        for folder in self.cluster.node.iter().flat_map(|node| [node.join("logs"), node.join("control-plane/logs")]) {
+            for log in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = log.path();
+                text.extend(["$ tail ", &path.display().to_string(), "\n", &tail(&path), "\n\n"]);
+            }
+        }
         let path = scratch(&format!("{}.txt", test.replace("::", "-")));
-        std::fs::write(&path, looks.iter().map(look).collect::<String>()).unwrap();
+        std::fs::write(&path, text).unwrap();
         path
     }
+}
+
+/// The last lines of a log.
+fn tail(path: &Path) -> String {
+    const LINES: usize = 300;
+    let text = std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
+
+/// What was measured, by test.
+pub(crate) fn write_report(endings: &[Ending]) {
+    let mut text = String::from("# What was measured on a real node\n");
+    for ending in endings {
+        let verdict = if ending.is_failure() { "FAILED" } else { "passed" };
+        text.push_str(&format!("\n## {}\n\n{verdict} in {}\n", ending.name, seconds(ending.took)));
+        if !ending.figures.is_empty() {
+            text.push('\n');
+        }
+        for line in &ending.figures {
+            text.extend(["- ", line, "\n"]);
+        }
+    }
+    std::fs::write(scratch("report.md"), text).unwrap();
 }
 
 /// What `e2e/image` made of this image.

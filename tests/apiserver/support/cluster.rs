@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -25,7 +25,7 @@ pub(crate) struct Cluster {
     /// What the API server calls itself, once somebody asked.
     version: OnceLock<String>,
     /// The rig ends when its standard input does, however this process ends: nothing is left behind.
-    _control_plane: Option<Child>,
+    control_plane: Mutex<Option<Child>>,
 }
 
 static CLUSTER: OnceLock<Cluster> = OnceLock::new();
@@ -132,7 +132,7 @@ impl Cluster {
             node: None,
             binaries: binaries(),
             version: OnceLock::new(),
-            _control_plane: None,
+            control_plane: Mutex::default(),
         }
     }
 
@@ -175,7 +175,16 @@ impl Cluster {
             node,
             binaries: binaries(),
             version: OnceLock::new(),
-            _control_plane: Some(child),
+            control_plane: Mutex::new(Some(child)),
+        }
+    }
+
+    /// Ends the rig now, and waits until nothing of it is left.
+    #[allow(dead_code)] // tests on a real node do
+    pub(crate) fn end(&self) {
+        if let Some(mut child) = self.control_plane.lock().unwrap().take() {
+            drop(child.stdin.take());
+            let _ = child.wait();
         }
     }
 

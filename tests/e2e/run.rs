@@ -1,0 +1,117 @@
+//! Runs the tests, several at a time where they share only the operator, and says of each one at its end what it measured.
+
+use std::panic::PanicHookInfo;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, stream};
+
+use crate::world::World;
+use crate::{Test, seconds};
+
+/// Modules whose tests share nothing but the operator, and mostly wait.
+const SIDE_BY_SIDE: &[&str] = &["probes", "releases"];
+/// How many of those run at a time, unless RUST_TEST_THREADS says another number.
+const AT_A_TIME: usize = 3;
+/// The longest one takes a good minute: a test that is not over by now never will be.
+const LIMIT: Duration = Duration::from_secs(420);
+
+/// What a test has to say, told in one piece when it is over.
+#[derive(Default)]
+struct Notes {
+    figures: Mutex<Vec<String>>,
+    complaints: Mutex<Vec<String>>,
+}
+
+tokio::task_local! {
+    static NOTES: Arc<Notes>;
+}
+
+/// What was measured, by the test that runs in this task.
+pub(crate) fn figure(words: String) {
+    NOTES.with(|notes| notes.figures.lock().unwrap().push(words));
+}
+
+/// How a test ended.
+pub(crate) struct Ending {
+    pub(crate) name: &'static str,
+    pub(crate) took: Duration,
+    pub(crate) figures: Vec<String>,
+    /// Empty: it passed.
+    complaints: Vec<String>,
+    evidence: Option<PathBuf>,
+}
+
+impl Ending {
+    pub(crate) fn is_failure(&self) -> bool {
+        !self.complaints.is_empty()
+    }
+
+    fn print(&self) {
+        let verdict = if self.is_failure() { "FAILED" } else { "ok" };
+        let mut text = format!("test {} ... {verdict} ({})\n", self.name, seconds(self.took));
+        let complaints = self.complaints.iter().map(|complaint| complaint.replace('\n', "\n    "));
+        for line in self.figures.iter().cloned().chain(complaints) {
+            text.extend(["    ", &line, "\n"]);
+        }
+        if let Some(path) = &self.evidence {
+            text.extend(["    what the cluster looked like: ", &path.display().to_string(), "\n"]);
+        }
+        // In one write: others may end at the same moment.
+        print!("{text}");
+    }
+}
+
+/// A panic inside of a test belongs to its other words; any other one is told at once.
+fn complain_in_place() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
+        let noted = NOTES.try_with(|notes| notes.complaints.lock().unwrap().push(info.to_string()));
+        if noted.is_err() {
+            before(info);
+        }
+    }));
+}
+
+/// Runs all of them in this order, neighbours of the modules above side by side.
+pub(crate) async fn all(world: &'static World, tests: &[&'static Test]) -> Vec<Ending> {
+    complain_in_place();
+    let threads = std::env::var("RUST_TEST_THREADS").ok().and_then(|number| number.parse().ok());
+    let at_a_time = threads.unwrap_or(AT_A_TIME).max(1);
+    let is_shared = |test: &&'static Test| {
+        let module = test.0.split("::").next();
+        module.is_some_and(|module| SIDE_BY_SIDE.contains(&module))
+    };
+    let mut endings = Vec::new();
+    for neighbours in tests.chunk_by(|one, next| is_shared(one) && is_shared(next)) {
+        let running = stream::iter(neighbours).map(|test| one(world, test)).buffer_unordered(at_a_time);
+        let mut together: Vec<Ending> = running.inspect(Ending::print).collect().await;
+        together.sort_by_key(|ending| tests.iter().position(|test| test.0 == ending.name));
+        endings.extend(together);
+    }
+    endings
+}
+
+async fn one(world: &'static World, (name, run): &'static Test) -> Ending {
+    let notes = Arc::new(Notes::default());
+    let start = Instant::now();
+    let mut task = tokio::spawn(NOTES.scope(notes.clone(), run(world)));
+    let outcome = tokio::time::timeout(LIMIT, &mut task).await;
+    let took = start.elapsed();
+    task.abort();
+    let mut complaints = std::mem::take(&mut *notes.complaints.lock().unwrap());
+    match outcome {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) if complaints.is_empty() => complaints.push(error.to_string()),
+        Ok(Err(_)) => {}
+        Err(_) => complaints.push(format!("not over after {}", seconds(LIMIT))),
+    }
+    let figures = std::mem::take(&mut *notes.figures.lock().unwrap());
+    let evidence = if complaints.is_empty() {
+        None
+    } else {
+        tokio::task::spawn_blocking(move || world.keep_evidence(name)).await.ok()
+    };
+    Ending { name, took, figures, complaints, evidence }
+}
