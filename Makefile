@@ -69,9 +69,14 @@ test-unit: ## Unit and property tests; no cluster
 	cargo test --locked --lib --bins
 
 .PHONY: test-apiserver
-test-apiserver: ## Tests on a real API server (USE_EXISTING_CLUSTER=true: on the one in KUBECONFIG)
+test-apiserver: ## Tests on a real API server (KUBERNETES_VERSION=1.34: that one; USE_EXISTING_CLUSTER=true: the one in KUBECONFIG)
 	@$(RIG)/setup
 	@$(WITH_RIG) cargo test --locked --test apiserver
+
+.PHONY: test-matrix
+test-matrix: ## The same on each Kubernetes version of e2e/rig/versions.env, oldest first
+	@$(RIG)/setup
+	@$(RIG)/check matrix
 
 .PHONY: lint
 lint: ## Format check and clippy
