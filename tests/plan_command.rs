@@ -88,6 +88,8 @@ fn changes_are_shown_as_a_diff_and_exit_with_1() {
         "+         lifecycle:",
         "+             path: /readyz",
         "+       terminationGracePeriodSeconds: 42",
+        "DRAIN   FINISH  GONE AFTER",
+        "10-12s  32s     44s",
         "1 Deployment: 1 to change (1 restarts pods), 0 unchanged; 0 findings",
     ] {
         assert!(run.out.contains(part), "{part}\n{}", run.out);
@@ -115,6 +117,7 @@ fn folders_are_read_recursively_and_lists_and_json_too() {
     assert_eq!(shop["policy"], json!({"name": "web", "mode": "Enforce", "others": []}));
     assert_eq!(shop["changes"][0]["path"], "/spec/template/spec/containers/0/readinessProbe");
     assert_eq!(shop["timings"][0]["drainSeconds"], 10);
+    assert_eq!(shop["timings"][0]["shutdownSeconds"], 44, "the kubelet begins up to 2 s late");
 }
 
 #[test]

@@ -282,12 +282,15 @@ pub struct ContainerTimings {
     /// From a hang until the restarted container begins to start, at worst.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub liveness_restart_seconds: Option<i64>,
-    /// preStop sleep: time in which endpoints forget the pod.
+    /// preStop sleep: time in which endpoints forget the pod, at least. The kubelet begins up to 2 s late.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain_seconds: Option<i64>,
     /// Time that the application has after SIGTERM, at least.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_seconds: Option<i64>,
+    /// From the deletion of the pod until the container is killed, at worst, the kubelet's late start included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shutdown_seconds: Option<i64>,
 }
 
 /// A field that holds a value of ours.

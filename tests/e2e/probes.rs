@@ -238,6 +238,7 @@ pub(crate) async fn a_pod_serves_while_it_drains_and_then_finishes(world: &'stat
 pub(crate) async fn a_pod_that_ignores_sigterm_is_killed_when_its_grace_is_over(world: &'static World) {
     let (ns, name, timings) = one_pod(world, "grace", &[("SHOP_ON_SIGTERM", "ignore")]).await;
     let grace = bound(&timings, "drainSeconds") + bound(&timings, "finishSeconds");
+    let limit = bound(&timings, "shutdownSeconds");
     let end = tokio::spawn(end_of(again(&ns), name.clone()));
     let mut log = Log::follow(&ns, &name);
     log.says("listening").await;
@@ -248,12 +249,13 @@ pub(crate) async fn a_pod_that_ignores_sigterm_is_killed_when_its_grace_is_over(
     let end = end.await.unwrap();
     let killed = start.elapsed();
     world.figure(format!(
-        "grace: SIGTERM after {}, SIGKILL seen after {} (printed: drain + finish = {})",
+        "grace: SIGTERM after {}, SIGKILL seen after {} (printed: drain + finish = {}, gone after {})",
         seconds(told),
         seconds(killed),
-        seconds(grace)
+        seconds(grace),
+        seconds(limit)
     ));
     assert_eq!(end["exitCode"], 137, "{end}");
     assert!(killed >= grace, "{killed:?}");
-    assert!(killed <= grace + NOTICE + WAY, "{killed:?}");
+    assert!(killed <= limit + WAY, "{killed:?}");
 }

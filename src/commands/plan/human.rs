@@ -10,6 +10,7 @@ use super::super::style::{BOLD, CYAN, DIM, GREEN, PLAIN, RED, YELLOW, counted};
 use super::report::{Report, Workload};
 use crate::api::Mode;
 use crate::api::workload_health::Severity;
+use crate::core::plan::timings::NOTICE_SECONDS;
 
 /// Lines of context around a change.
 const CONTEXT: usize = 2;
@@ -154,6 +155,7 @@ fn timings(workload: &Workload, out: &mut dyn Write) -> io::Result<()> {
         "RESTARTED AFTER",
         "DRAIN",
         "FINISH",
+        "GONE AFTER",
     ]);
     for timing in &workload.plan.timings {
         table.add_row([
@@ -162,8 +164,9 @@ fn timings(workload: &Workload, out: &mut dyn Write) -> io::Result<()> {
             seconds(timing.readiness_detection_seconds),
             seconds(timing.liveness_detection_seconds),
             seconds(timing.liveness_restart_seconds),
-            seconds(timing.drain_seconds),
+            drain(timing.drain_seconds),
             seconds(timing.finish_seconds),
+            seconds(timing.shutdown_seconds),
         ]);
     }
     if workload.plan.timings.is_empty() {
@@ -181,6 +184,11 @@ fn timings(workload: &Workload, out: &mut dyn Write) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// The sleep lasts as long as it says; SIGTERM comes later than that by as much as the kubelet begins late.
+fn drain(sleep: Option<i64>) -> String {
+    sleep.map_or_else(|| "-".into(), |sleep| format!("{sleep}-{}s", sleep.saturating_add(NOTICE_SECONDS)))
 }
 
 fn last_line(report: &Report, out: &mut dyn Write) -> io::Result<()> {

@@ -158,19 +158,41 @@ containers:
   livenessRestartSeconds: 89     # 29 + 20 + 40
   drainSeconds: 20
   finishSeconds: 40
+  shutdownSeconds: 62            # 2 + 20 + 40
 - container: slow
   startupBudgetSeconds: 50       # 30 + 2 x 10
   livenessDetectionSeconds: 31   # 10 + 2 x 10 + 1
   livenessRestartSeconds: 93     # 31 + 60 + 2: the hook may use all of the grace period
   finishSeconds: 2
-- {container: bare, finishSeconds: 60}
-- {container: side, startupBudgetSeconds: 18, finishSeconds: 2}
+  shutdownSeconds: 64            # 2 + 60 + 2
+- {container: bare, finishSeconds: 60, shutdownSeconds: 62}
+- {container: side, startupBudgetSeconds: 18, finishSeconds: 2, shutdownSeconds: 64} # 2 + 60 + 2: after its turn
 ",
     );
     assert_eq!(json!(got), want);
     // Start 122, readiness 5 + 3 + 1 x 5; 3 replicas, one at a time (25% of 3 is 1 up and 0 down).
     let rollout = plan.rollout;
     assert_eq!((rollout.step_seconds, rollout.rollout_seconds, rollout.pods_per_step), (135, 405, 1));
+}
+
+#[test]
+fn a_shutdown_lasts_as_long_as_the_late_start_the_hook_and_what_the_kubelet_leaves() {
+    let sleep = |seconds: i64| format!(", lifecycle: {{preStop: {{sleep: {{seconds: {seconds}}}}}}}");
+    for (name, grace, hook, want) in [
+        ("no hook", 30, String::new(), 32),
+        ("a sleep inside the grace", 30, sleep(10), 32),
+        ("a sleep that uses it up", 30, sleep(30), 34),
+        ("the least that the kubelet leaves", 1, String::new(), 4),
+        ("a negative grace counts as 1", -5, String::new(), 4),
+        ("none", 0, String::new(), 4),
+    ] {
+        let pod = deployment(&format!("terminationGracePeriodSeconds: {grace}\ncontainers: [{{name: app{hook}}}]"));
+        let timings = plan_for(None, &pod, &[]).timings;
+        assert_eq!(timings[0].shutdown_seconds, Some(want), "{name}");
+        assert!(
+            timings[0].shutdown_seconds > timings[0].drain_seconds.zip(timings[0].finish_seconds).map(|(d, f)| d + f)
+        );
+    }
 }
 
 #[test]
