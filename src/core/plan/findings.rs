@@ -153,6 +153,9 @@ reasons! {
     DeadlineBelowStep Warning
         "A new pod may rightly take longer to become available than the progress deadline allows: a healthy rollout would be reported as failed."
         "Raise progressDeadlineSeconds, or let rollout in a policy set it."
+    BakeBelowLivenessDetection Warning
+        "The rollout gate watches a new version for less time than liveness takes to notice a hang and to kill the container: a version that hangs after it got ready is let in, unless readiness notices it too."
+        "Raise bakeAfterSeconds, and bakeSeconds of the steps, above that time, or make liveness quicker: a lower period or failureThreshold, and a terminationGracePeriodSeconds of its own."
     MeshOrdering Warning
         "A proxy container beside the main one has no preStop hook: it stops at once, and the draining main container loses its network."
         "Give the proxy a preStop sleep of at least the drain time, or run it as a native sidecar."

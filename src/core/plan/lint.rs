@@ -1,5 +1,6 @@
 //! Lint: what is likely to hurt, in the template as it will be after the plan.
 
+mod bake;
 mod containers;
 mod pod;
 
@@ -20,5 +21,6 @@ pub(super) fn lint(
     for container in workload.lasting() {
         containers::lint(workload, container, surroundings, findings);
     }
+    bake::lint(policy, workload, findings);
     pod::lint(policy, targets, workload, surroundings, findings);
 }

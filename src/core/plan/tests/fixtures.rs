@@ -76,7 +76,18 @@ fn each_fixture_shows_what_it_is_there_for() {
     let none: &[&str] = &[];
     for (name, without, with) in [
         ("01", none, none),
-        ("02", none, &["KeptExisting"; 5][..]),
+        (
+            "02",
+            none,
+            &[
+                "BakeBelowLivenessDetection",
+                "KeptExisting",
+                "KeptExisting",
+                "KeptExisting",
+                "KeptExisting",
+                "KeptExisting",
+            ][..],
+        ),
         ("03", none, none),
         ("04", none, &["AmbiguousContainer"][..]),
         ("05", none, &["AmbiguousContainer"][..]),
@@ -95,7 +106,7 @@ fn each_fixture_shows_what_it_is_there_for() {
             &["ExecProbeHeavy", "TimeoutTooTight"],
             &["UnknownPort", "UnknownPort", "UnknownPort", "ExecProbeHeavy", "TimeoutTooTight"],
         ),
-        ("17", none, &["KeptExisting"; 3]),
+        ("17", none, &["BakeBelowLivenessDetection", "KeptExisting", "KeptExisting", "KeptExisting"]),
         ("18", none, &["UnknownPort"; 3]),
         ("19", none, &["DrainDoesNotFit", "GraceTooShort"]),
         ("20", &["ReadinessGateOwner"], &["ReadinessGateOwner"]),
@@ -116,7 +127,7 @@ fn each_fixture_shows_what_it_is_there_for() {
             &["PreStopLongerThanGrace", "DrainCutByLiveness"],
             &["PreStopLongerThanGrace", "GraceTooShort", "DrainCutByLiveness", "KeptExisting", "KeptExisting"],
         ),
-        ("30", &["NoStartupProbe"], &["KeptExisting"]),
+        ("30", &["NoStartupProbe"], &["BakeBelowLivenessDetection", "KeptExisting"]),
         ("31", &["ExecProbeHeavy", "TimeoutTooTight"], &["UnknownPort"; 0]),
         ("33", none, &["GraceTooShort"]),
     ] {

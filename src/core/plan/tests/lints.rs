@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::{deployment, reasons, yaml};
+use super::support::{deployment, plan_for, policy, reasons, yaml};
 use crate::core::plan::{Input, Surroundings, plan};
 
 fn around(spec: &str, objects: &str, longest_start_seconds: Option<i64>) -> Vec<&'static str> {
@@ -92,4 +92,38 @@ fn probes_and_hooks_are_looked_at_one_by_one() {
             plan(&Input { policy: None, deployment: &workload, held: &[], surroundings: &Surroundings::default() });
         assert_eq!(reasons(&got), want, "{container}");
     }
+}
+
+#[test]
+fn a_bake_that_is_shorter_than_a_hang_takes_to_show_is_named_with_both_numbers() {
+    // Detection 10 + 5 x 10 + 1 = 61 s; the hung container then sleeps 5 s and is killed after 15 s: 76 s.
+    let probe = "livenessProbe: {grpc: {port: 1}, failureThreshold: 6, terminationGracePeriodSeconds: 15}";
+    let hook = "lifecycle: {preStop: {sleep: {seconds: 5}}}";
+    let hung = format!("containers: [{{name: app, {probe}, {hook}}}]");
+    let shows = "Liveness notices a hang after up to 61 s and has killed the container after up to 76 s";
+    let accepted =
+        |seconds: i64| Some(format!("{shows}, while a version is accepted {seconds} s after it is complete."));
+    let step = |seconds: i64| Some(format!("{shows}, while a step lets more pods of a version in after {seconds} s."));
+    for (name, rollout, pod, want) in [
+        ("the default is long enough", "{}", hung.as_str(), None),
+        ("just long enough", "{bakeAfterSeconds: 76}", &hung, None),
+        ("one second short", "{bakeAfterSeconds: 75}", &hung, accepted(75)),
+        ("none at all", "{bakeAfterSeconds: 0}", &hung, accepted(0)),
+        (
+            "a step that is too short",
+            "{steps: [{pods: 1, bakeSeconds: 90}, {pods: 2, bakeSeconds: 60}]}",
+            &hung,
+            step(60),
+        ),
+        ("a person looks", "{steps: [{pods: 1, bakeSeconds: 0, approval: Manual}]}", &hung, None),
+        ("long enough everywhere", "{steps: [{pods: 1, bakeSeconds: 76}], bakeAfterSeconds: 76}", &hung, None),
+        ("both: the acceptance is told", "{steps: [{pods: 1}], bakeAfterSeconds: 9}", &hung, accepted(9)),
+        ("no liveness, nothing to see", "{bakeAfterSeconds: 0}", "containers: [{name: app}]", None),
+    ] {
+        let plan = plan_for(Some(&policy(&format!("rollout: {rollout}"))), &deployment(pod), &[]);
+        let found = plan.findings.iter().find(|finding| finding.reason.as_str() == "BakeBelowLivenessDetection");
+        assert_eq!(found.map(|finding| finding.message.clone()), want, "{name}");
+    }
+    let ungated = plan_for(Some(&policy("shutdown: {drainSeconds: 1, finishSeconds: 1}")), &deployment(&hung), &[]);
+    assert!(!reasons(&ungated).contains(&"BakeBelowLivenessDetection"), "no gate, no bake");
 }
