@@ -18,6 +18,7 @@ pub mod policy_status;
 pub mod probe;
 pub mod rollout;
 pub mod selector;
+pub mod shutdown_status;
 pub mod workload_health;
 
 pub use health_policy::{HealthPolicy, HealthPolicySpec, Mode, Shutdown, WhenAlreadySet};

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::availability_status::AvailabilityStatus;
 use super::gate::GateStatus;
 use super::health_policy::Mode;
+use super::shutdown_status::ShutdownStatus;
 
 /// A WorkloadHealth has the name of the Deployment that it speaks of, is owned by it, and is made by the operator.
 /// People talk to the rollout gate through its spec.
@@ -150,6 +151,10 @@ pub struct WorkloadHealthStatus {
     /// Measured availability.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub availability: Option<AvailabilityStatus>,
+
+    /// How pods went, and what that advises for `shutdown` of the policy; absent until one was seen to go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shutdown: Option<ShutdownStatus>,
 }
 
 /// The policy that owns the Deployment, as it was when this status was written.

@@ -15,5 +15,6 @@ pub mod report;
 pub mod ride_along;
 pub mod rollout;
 pub mod selector;
+pub mod shutdown;
 pub mod slo;
 pub mod validate;

@@ -4,9 +4,11 @@ use serde_json::Value;
 
 use super::super::connection::{Connection, Kind};
 use super::screen::{Compliance, Mark, PodRow, Policy, Replicas, RevisionRow, Screen};
+use crate::api::workload_health::FindingStatus;
 use crate::api::{HealthPolicySpec, WorkloadHealthStatus};
 use crate::controller::clock;
 use crate::core::canonical;
+use crate::core::plan::Reason;
 use crate::core::rollout::Revision;
 
 /// Reads the screen of one Deployment.
@@ -52,11 +54,20 @@ pub(super) async fn screen(cluster: &Connection, name: &str) -> anyhow::Result<S
             message: condition.message.clone(),
         }),
         findings,
+        shutdown_findings: status.plan.iter().flat_map(|plan| &plan.findings).filter_map(about_shutdown).collect(),
+        shutdown: status.shutdown,
         pods: pod_rows(&revisions, &pods),
         revisions: revisions.into_iter().map(|(_, row)| row).collect(),
         request,
         gate: status.gate,
     })
+}
+
+/// What a finding says, when it is one that follows from how pods went.
+fn about_shutdown(finding: &FindingStatus) -> Option<String> {
+    const REASONS: [Reason; 3] = [Reason::DrainBelowObserved, Reason::FinishBelowObserved, Reason::SigtermIgnored];
+    let is_one = REASONS.iter().any(|reason| reason.as_str() == finding.reason);
+    is_one.then(|| format!("{}: {}", finding.reason, finding.message))
 }
 
 async fn policy(cluster: &Connection, status: &WorkloadHealthStatus) -> anyhow::Result<Option<Policy>> {

@@ -61,6 +61,7 @@ fn heading(screen: &Screen, out: &mut String) {
         let reason = printable(&compliant.reason);
         field(out, "Compliant", format!("{style}{reason}{style:#}, {findings}  {message}").trim_end());
     }
+    shutdown(screen, out);
     if let Some(gate) = &screen.gate {
         let style = colour(gate.state);
         let reason = if gate.reason.is_empty() { String::new() } else { format!(" ({})", printable(&gate.reason)) };
@@ -81,6 +82,34 @@ fn heading(screen: &Screen, out: &mut String) {
         field(out, "Asked", &format!("{:?}; the operator has not taken it up yet", request.action));
     }
     field(out, "Next", &format!("{CYAN}{}{CYAN:#}", next::next(screen)));
+}
+
+/// How pods went, what that advises, and what is wrong.
+fn shutdown(screen: &Screen, out: &mut String) {
+    let Some(seen) = &screen.shutdown else { return };
+    let pods = |count: i32| if count == 1 { "1 pod".to_owned() } else { format!("{count} pods") };
+    let mut parts = Vec::new();
+    if let Some(millis) = seen.removal_millis {
+        let (seconds, tenths) = (millis / 1000, millis % 1000 / 100);
+        parts.push(format!("out of its Services in {seconds}.{tenths}s at most ({})", pods(seen.observed_removals)));
+    }
+    if let Some(seconds) = seen.finish_seconds {
+        parts.push(format!("finished in {seconds}s at most ({})", pods(seen.observed_ends)));
+    }
+    if seen.observed_kills > 0 {
+        let after = seen.killed_after_seconds.unwrap_or(0);
+        parts.push(format!("{RED}killed after {after}s{RED:#} ({})", pods(seen.observed_kills)));
+    }
+    field(out, "Shutdown", &parts.join(", "));
+    let advice = [("drainSeconds", seen.advised_drain_seconds), ("finishSeconds", seen.advised_finish_seconds)];
+    let advice: Vec<String> =
+        advice.iter().filter_map(|(name, seconds)| Some(format!("{name} {}", (*seconds)?))).collect();
+    if !advice.is_empty() {
+        field(out, "", &format!("advised: {}", advice.join(", ")));
+    }
+    for finding in &screen.shutdown_findings {
+        field(out, "", &format!("{YELLOW}{}{YELLOW:#}", printable(finding)));
+    }
 }
 
 fn revisions(screen: &Screen, out: &mut String) {

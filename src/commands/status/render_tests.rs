@@ -46,6 +46,8 @@ fn screen(gate: Value) -> Screen {
         ],
         compliant: Some(Compliance { status: "True".into(), reason: "InSync".into(), message: "All is set.".into() }),
         findings: 2,
+        shutdown: None,
+        shutdown_findings: Vec::new(),
     }
 }
 
@@ -165,6 +167,27 @@ fn a_deployment_without_a_policy_and_a_request_under_way_are_told() {
     let mut asked = in_state("Rolling", "Rolling", 0, None);
     asked.request = serde_json::from_value(json!({"action": "Hold", "templateHash": "bad", "id": "1"})).unwrap();
     assert!(plain(&asked).contains("Asked       Hold; the operator has not taken it up yet"));
+}
+
+#[test]
+fn how_pods_went_is_told_with_the_advice_and_what_is_wrong() {
+    let mut shown = restored();
+    shown.shutdown = serde_json::from_value(json!({
+        "observedRemovals": 30, "removalMillis": 1500, "observedEnds": 10, "finishSeconds": 12, "observedKills": 1,
+        "killedAfterSeconds": 20, "advisedDrainSeconds": 7, "advisedFinishSeconds": 40,
+    }))
+    .unwrap();
+    shown.shutdown_findings = vec!["FinishBelowObserved: Pods were killed.".into()];
+    let want = "\
+Shutdown    out of its Services in 1.5s at most (30 pods), finished in 12s at most (10 pods), killed after 20s (1 pod)
+            advised: drainSeconds 7, finishSeconds 40
+            FinishBelowObserved: Pods were killed.
+Gate ";
+    assert!(plain(&shown).contains(want), "{}", plain(&shown));
+    shown.shutdown = serde_json::from_value(json!({"observedRemovals": 1, "removalMillis": 100})).unwrap();
+    shown.shutdown_findings.clear();
+    let want = "Shutdown    out of its Services in 0.1s at most (1 pod)\nGate ";
+    assert!(plain(&shown).contains(want), "{}", plain(&shown));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::api::Mode;
 use crate::api::gate::GateStatus;
 use crate::api::rollout::Step;
+use crate::api::shutdown_status::ShutdownStatus;
 use crate::api::workload_health::Request;
 
 /// Everything that is shown of one Deployment.
@@ -27,6 +28,10 @@ pub(super) struct Screen {
     pub(super) pods: Vec<PodRow>,
     pub(super) compliant: Option<Compliance>,
     pub(super) findings: usize,
+    /// How its pods went, and what that advises.
+    pub(super) shutdown: Option<ShutdownStatus>,
+    /// What is wrong with that, by the findings about it.
+    pub(super) shutdown_findings: Vec<String>,
 }
 
 impl Screen {

@@ -129,6 +129,7 @@ fn base(observed: &Observed<'_>, owner: PolicyView<'_>, outcome: &Outcome) -> Wo
         contention: before.contention,
         gate: Some(observed.gate.clone()),
         availability: observed.availability.cloned(),
+        shutdown: observed.surroundings.shutdown.clone(),
     }
 }
 

@@ -135,6 +135,15 @@ reasons! {
     StartupBudgetBelowObserved Warning
         "Starts were observed that took longer than the probes surely allow: such a start is killed and tried again."
         "Raise failureThreshold or periodSeconds of the startup probe until (failureThreshold - 1) x periodSeconds exceeds the observed time."
+    DrainBelowObserved Warning
+        "Pods were seen to stand in their EndpointSlices for longer after their deletion than the preStop sleep lasts: proxies still send them requests when they have been told to end."
+        "Set shutdown.drainSeconds to what the message advises (status.shutdown.advisedDrainSeconds), or lengthen the workload's own preStop sleep."
+    FinishBelowObserved Warning
+        "Pods were seen to need more time after SIGTERM than the template gives them: they were killed before they had finished, or would be."
+        "Set shutdown.finishSeconds to what the message advises (status.shutdown.advisedFinishSeconds), or make the application finish sooner."
+    SigtermIgnored Warning
+        "No pod was seen to end by itself: each one was killed when its grace period was over. More time does not help."
+        "Make sure that SIGTERM reaches the application (exec form of the command, no shell in between, or an init such as tini as process 1) and that it ends on it."
     GrpcToTlsPort Warning
         "A gRPC probe speaks plaintext, and the port looks like a TLS port: the probe would always fail."
         "Serve the health service on a plaintext port, or probe with exec or tcpSocket."

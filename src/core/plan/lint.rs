@@ -3,6 +3,7 @@
 mod bake;
 mod containers;
 mod pod;
+mod shutdown;
 
 use super::findings::Finding;
 use super::surroundings::Surroundings;
@@ -22,5 +23,6 @@ pub(super) fn lint(
         containers::lint(workload, container, surroundings, findings);
     }
     bake::lint(policy, workload, findings);
+    shutdown::lint(targets, workload, surroundings, findings);
     pod::lint(policy, targets, workload, surroundings, findings);
 }

@@ -1,10 +1,11 @@
-//! What is known around a Deployment: disruption budgets, autoscalers, and how long its starts took.
+//! What is known around a Deployment: disruption budgets, autoscalers, how long its starts took, and how its pods went.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use crate::api::selector::Selector;
+use crate::api::shutdown_status::ShutdownStatus;
 use crate::core::selector;
 
 /// What is known around a Deployment. The default is that nothing is.
@@ -16,6 +17,8 @@ pub struct Surroundings {
     pub autoscalers: Vec<Autoscaler>,
     /// The longest start that was seen, from container start to ready.
     pub longest_start_seconds: Option<i64>,
+    /// How its pods went, and what that advises.
+    pub shutdown: Option<ShutdownStatus>,
 }
 
 /// What matters of a PodDisruptionBudget.

@@ -1,7 +1,11 @@
 //! A pod, reduced to what evidence reads. A watch parses straight into it.
 
+mod raw;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer};
+
+use crate::core::shutdown::Ending;
 
 /// Longest message that is kept of a pod, in characters.
 const MAX_MESSAGE: usize = 256;
@@ -25,6 +29,8 @@ pub struct PodView {
     pub created: Option<Timestamp>,
     /// Whether it is being deleted.
     pub deleting: bool,
+    /// What it has left then, by its own settings.
+    pub ending: Option<Box<Ending>>,
     /// Phase.
     pub phase: Phase,
     /// Why it is in this phase, as the pod says: Evicted, Preempting, NodeLost.
@@ -189,6 +195,10 @@ impl PodView {
     pub fn following(mut self, before: Option<&Self>) -> Self {
         self.was_ready |= self.ready;
         if let Some(before) = before.filter(|before| before.uid == self.uid) {
+            // What waits for a finalizer is deleted once more, with no grace: its containers had what they were given first.
+            if self.ending.as_ref().is_some_and(|ending| ending.grace == 0) && before.ending.is_some() {
+                self.ending.clone_from(&before.ending);
+            }
             let lost = before.ready && !self.ready && !self.deleting && before.restarts() == self.restarts();
             let stopped = self.containers.iter().any(|container| !container.init && container.running_since.is_none());
             self.was_ready |= before.was_ready;
@@ -303,182 +313,5 @@ fn message<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<str>, D::Er
 impl<'de> Deserialize<'de> for PodView {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         raw::Pod::deserialize(deserializer).map(Into::into)
-    }
-}
-
-/// The parts of the API's shape that are read; everything else is skipped while parsing.
-mod raw {
-    use jiff::Timestamp;
-    use serde::Deserialize;
-
-    use super::{ContainerView, Phase, PodView, Pull, Terminated, message, printable};
-
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    pub(super) struct Waiting {
-        reason: Box<str>,
-        message: Option<Box<str>>,
-    }
-
-    impl From<Waiting> for super::Waiting {
-        fn from(raw: Waiting) -> Self {
-            let said = raw.message.unwrap_or_default();
-            Self { reason: raw.reason, message: printable(&said).into(), pull: Pull::read(&said) }
-        }
-    }
-
-    #[derive(Deserialize)]
-    pub(super) struct Pod {
-        #[serde(default)]
-        metadata: Meta,
-        #[serde(default)]
-        spec: Spec,
-        #[serde(default)]
-        status: Status,
-    }
-
-    #[derive(Default, Deserialize)]
-    #[serde(default, rename_all = "camelCase")]
-    struct Meta {
-        namespace: Box<str>,
-        resource_version: Box<str>,
-        name: Box<str>,
-        uid: Box<str>,
-        creation_timestamp: Option<Timestamp>,
-        deletion_timestamp: Option<Timestamp>,
-        owner_references: Vec<Owner>,
-    }
-
-    #[derive(Deserialize)]
-    struct Owner {
-        uid: Box<str>,
-        kind: Box<str>,
-        #[serde(default)]
-        controller: Option<bool>,
-    }
-
-    #[derive(Default, Deserialize)]
-    #[serde(default, rename_all = "camelCase")]
-    struct Spec {
-        node_name: Option<Box<str>>,
-        readiness_gates: Vec<Gate>,
-    }
-
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Gate {
-        condition_type: Box<str>,
-    }
-
-    #[derive(Default, Deserialize)]
-    #[serde(default, rename_all = "camelCase")]
-    struct Status {
-        phase: Phase,
-        reason: Option<Box<str>>,
-        conditions: Vec<Condition>,
-        init_container_statuses: Vec<Container>,
-        container_statuses: Vec<Container>,
-    }
-
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Condition {
-        #[serde(rename = "type")]
-        type_: Box<str>,
-        #[serde(default)]
-        status: Box<str>,
-        #[serde(default)]
-        reason: Box<str>,
-        #[serde(default, deserialize_with = "message")]
-        message: Box<str>,
-        #[serde(default)]
-        last_transition_time: Option<Timestamp>,
-    }
-
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Container {
-        name: Box<str>,
-        #[serde(default)]
-        ready: bool,
-        #[serde(default)]
-        started: Option<bool>,
-        #[serde(default)]
-        restart_count: u32,
-        #[serde(default)]
-        state: State,
-        #[serde(default)]
-        last_state: State,
-    }
-
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct State {
-        waiting: Option<super::Waiting>,
-        running: Option<Running>,
-        terminated: Option<Terminated>,
-    }
-
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Running {
-        #[serde(default)]
-        started_at: Option<Timestamp>,
-    }
-
-    impl Container {
-        fn view(self, init: bool) -> ContainerView {
-            ContainerView {
-                name: self.name,
-                init,
-                ready: self.ready,
-                started: self.started.unwrap_or(false),
-                restarts: self.restart_count,
-                running_since: self.state.running.and_then(|running| running.started_at),
-                waiting: self.state.waiting,
-                terminated: self.state.terminated,
-                last: self.last_state.terminated,
-            }
-        }
-    }
-
-    impl From<Pod> for PodView {
-        fn from(pod: Pod) -> Self {
-            let Pod { metadata, spec, status } = pod;
-            let condition = |type_: &str| status.conditions.iter().find(|condition| *condition.type_ == *type_);
-            let holds = |type_: &str| condition(type_).is_some_and(|condition| &*condition.status == "True");
-            let owner = metadata.owner_references.into_iter();
-            let mut owner = owner.filter(|owner| owner.controller == Some(true) && &*owner.kind == "ReplicaSet");
-            let ready = holds("Ready");
-            let unready_gates = spec.readiness_gates.into_iter().map(|gate| gate.condition_type);
-            let unschedulable = condition("PodScheduled").filter(|condition| &*condition.status == "False");
-            let mut pod = Self {
-                namespace: metadata.namespace,
-                resource_version: metadata.resource_version,
-                name: metadata.name,
-                uid: metadata.uid,
-                revision: owner.next().map(|owner| owner.uid).unwrap_or_default(),
-                created: metadata.creation_timestamp,
-                deleting: metadata.deletion_timestamp.is_some(),
-                phase: status.phase,
-                disrupted: holds("DisruptionTarget"),
-                evicted: condition("DisruptionTarget")
-                    .is_some_and(|one| &*one.status == "True" && &*one.reason == "EvictionByEvictionAPI"),
-                scheduled: holds("PodScheduled") || spec.node_name.is_some(),
-                node: spec.node_name.unwrap_or_default(),
-                unschedulable: unschedulable.map(|condition| condition.message.clone()).unwrap_or_default(),
-                ready,
-                ready_since: condition("Ready").and_then(|condition| condition.last_transition_time),
-                gates_waiting: unready_gates.filter(|gate| !holds(gate)).collect(),
-                was_ready: ready,
-                ready_losses: 0,
-                reason: status.reason.unwrap_or_default(),
-                containers: (status.init_container_statuses.into_iter().map(|container| container.view(true)))
-                    .chain(status.container_statuses.into_iter().map(|container| container.view(false)))
-                    .collect(),
-            };
-            pod.was_ready |= pod.must_have_been_ready();
-            pod
-        }
     }
 }

@@ -6,5 +6,6 @@ mod fixtures;
 mod generate;
 mod laws;
 mod lints;
+mod seen_to_go;
 mod support;
 mod targets;
