@@ -9,9 +9,10 @@ use super::memory::Refusal;
 use super::world::{Key, Picture, PolicyEntry, parse_uid};
 use crate::api::availability_status::AvailabilityStatus;
 use crate::api::gate::GateStatus;
+use crate::api::shutdown_status::ShutdownStatus;
 use crate::api::{Mode, WorkloadHealthStatus};
 use crate::core::decide::{Observed, PolicyView, RefusedPlan};
-use crate::core::deployment::Projection;
+use crate::core::deployment::{Projection, RolloutProgress};
 use crate::core::ownership::{self, Contender};
 use crate::core::plan::Surroundings;
 
@@ -68,6 +69,8 @@ pub(crate) fn gather(picture: &Picture, key: &Key) -> Option<Gathered> {
     });
     let (owner, weaker) =
         owner(picture, key, &entry.projection.labels, last_owner.map(|reference| reference.uid.as_str()));
+    let mut surroundings = surroundings(picture, key, &object, &entry.uid);
+    surroundings.shutdown = shutdown(picture, key, entry.projection.rollout, health.as_ref());
     Some(Gathered {
         deployment: entry.projection.clone(),
         deployment_uid: entry.uid.clone(),
@@ -79,7 +82,7 @@ pub(crate) fn gather(picture: &Picture, key: &Key) -> Option<Gathered> {
         stale_health_uid,
         unreadable,
         last_owner_leaves,
-        surroundings: surroundings(picture, key, &object, &entry.uid),
+        surroundings,
         gate: GateView::gather(picture, key, &entry.uid),
         availability: None,
         slot_free: true,
@@ -115,6 +118,18 @@ fn owner(
     let ownership = ownership::owner(contenders, labels);
     let weaker = ownership.losers.iter().map(|(key, _)| key.name.to_string()).collect();
     (ownership.winner.map(|(key, policy)| (key.clone(), policy.clone())), weaker)
+}
+
+/// How its pods went. In the middle of a rollout they go one after another: what is stored stays until that is over.
+fn shutdown(
+    picture: &Picture,
+    key: &Key,
+    rollout: RolloutProgress,
+    health: Option<&WorkloadHealthStatus>,
+) -> Option<ShutdownStatus> {
+    let stored = health.and_then(|health| health.shutdown.clone());
+    let told = picture.departures.told(key).filter(|_| rollout != RolloutProgress::Moving);
+    told.or(stored)
 }
 
 fn surroundings(picture: &Picture, key: &Key, object: &Value, uid: &str) -> Surroundings {

@@ -3,6 +3,7 @@
 mod availability;
 mod carry_out;
 pub(crate) mod clock;
+mod departures;
 mod events;
 mod fence;
 mod gate;
@@ -20,6 +21,7 @@ mod readiness;
 mod ride_along;
 mod run;
 mod settings;
+mod slices;
 mod slim;
 mod watches;
 mod watching;

@@ -12,16 +12,22 @@ pub struct Right {
     pub verb: &'static str,
     /// Whether it is needed only in the operator's own namespace.
     pub own_namespace: bool,
+    /// Whether the operator works without it, only with less to tell.
+    pub optional: bool,
     /// Why it is needed.
     pub why: &'static str,
 }
 
 const fn right(group: &'static str, resource: &'static str, verb: &'static str, why: &'static str) -> Right {
-    Right { group, resource, verb, own_namespace: false, why }
+    Right { group, resource, verb, own_namespace: false, optional: false, why }
+}
+
+const fn optional(group: &'static str, resource: &'static str, verb: &'static str, why: &'static str) -> Right {
+    Right { optional: true, ..right(group, resource, verb, why) }
 }
 
 const fn own(group: &'static str, resource: &'static str, verb: &'static str, why: &'static str) -> Right {
-    Right { group, resource, verb, own_namespace: true, why }
+    Right { group, resource, verb, own_namespace: true, optional: false, why }
 }
 
 /// All rights, in the order of the chart's rules.
@@ -54,6 +60,8 @@ pub const RIGHTS: &[Right] = &[
     right("policy", "poddisruptionbudgets", "watch", "find budgets that block drains"),
     right("autoscaling", "horizontalpodautoscalers", "list", "find autoscalers with a minimum of one"),
     right("autoscaling", "horizontalpodautoscalers", "watch", "find autoscalers with a minimum of one"),
+    optional("discovery.k8s.io", "endpointslices", "list", "know where to begin to follow them; no slice is kept"),
+    optional("discovery.k8s.io", "endpointslices", "watch", "time how long pods that go stay in their Services"),
     right("events.k8s.io", "events", "create", "tell what was done"),
     own("coordination.k8s.io", "leases", "create", "create the lease"),
     own("coordination.k8s.io", "leases", "get", "see who holds the lease"),

@@ -88,6 +88,12 @@ pub(crate) async fn check(
             }
         }
     }
+    // An older role may lack what came later: less is told then, and everything else works.
+    let (optional, missing): (Vec<Right>, Vec<Right>) = missing.into_iter().partition(|right| right.optional);
+    if !optional.is_empty() {
+        let rights = list(&optional);
+        tracing::warn!("the operator goes on without these rights, which the chart's ClusterRole has:\n{rights}");
+    }
     if missing.is_empty() {
         return Ok(());
     }

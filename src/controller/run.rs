@@ -24,6 +24,7 @@ use super::queue::WorkQueue;
 use super::readiness::{Part, Readiness};
 use super::ride_along::Detection;
 use super::settings::Settings;
+use super::slices;
 use super::slim::{SlimAutoscaler, SlimBudget, SlimDeployment, SlimPod, SlimReplicaSet};
 use super::watches::{Sink, StoredHealth, Watched, watch};
 use super::watching::Watching;
@@ -132,6 +133,8 @@ struct Operator {
     policies: Arc<Policies>,
     metrics: Arc<Metrics>,
     watching: Watching,
+    /// True once this process leads.
+    leads: signal::Sender<bool>,
     workers: tokio::sync::Mutex<JoinSet<()>>,
 }
 
@@ -166,7 +169,8 @@ impl Operator {
             metrics: metrics.clone(),
             ride_along: Detection::default(),
         });
-        Self { world, workloads, policies, metrics, watching, workers: tokio::sync::Mutex::default() }
+        let leads = signal::channel(false).0;
+        Self { world, workloads, policies, metrics, watching, leads, workers: tokio::sync::Mutex::default() }
     }
 
     fn watch_all(&self, tasks: &mut JoinSet<()>, client: &Client, settings: &Settings, readiness: &Readiness) {
@@ -189,6 +193,7 @@ impl Operator {
             settings.namespaces.iter().map(|n| Some(n.as_str())).collect()
         };
         for namespace in namespaces {
+            self.follow_slices(tasks, client, namespace);
             let mut start = Start { tasks, client, sink: &sink, readiness, namespace };
             start.kind::<StoredPolicy>(false);
             start.kind::<StoredHealth>(false);
@@ -198,6 +203,18 @@ impl Operator {
             start.kind::<SlimBudget>(false);
             start.kind::<SlimAutoscaler>(false);
         }
+    }
+
+    /// Only the leader times how long pods stay in their Services, and nobody waits for that: it is no part of being ready.
+    fn follow_slices(&self, tasks: &mut JoinSet<()>, client: &Client, namespace: Option<&str>) {
+        let api = namespace.map_or_else(|| Api::all(client.clone()), |one| Api::namespaced(client.clone(), one));
+        let (world, metrics, namespace) = (self.world.clone(), self.metrics.clone(), namespace.map(str::to_owned));
+        let mut leads = self.leads.subscribe();
+        tasks.spawn(async move {
+            if leads.wait_for(|leads| *leads).await.is_ok() {
+                slices::follow(api, world, metrics, namespace).await;
+            }
+        });
     }
 
     /// Tries for the lease, works while it is held. `None` when told to stop, else whom the lease was lost to.
@@ -274,7 +291,7 @@ impl Operator {
         let mut workers = self.workers.lock().await;
         let (start, started) = signal::channel(false);
         let (world, workloads, policies) = (self.world.clone(), self.workloads.clone(), self.policies.clone());
-        let watching = self.watching.clone();
+        let (watching, leads) = (self.watching.clone(), self.leads.clone());
         workers.spawn(async move {
             while readiness.check().is_err() {
                 if workloads.queue.is_closed() {
@@ -283,6 +300,8 @@ impl Operator {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             watching.tick(true);
+            world.with(|picture| picture.departures.switch_on());
+            leads.send_replace(true);
             let (deployments, all_policies) = queue_everything(&world, &workloads.queue, &policies.queue);
             tracing::info!(deployments, policies = all_policies, "the picture is complete, working");
             let _ = start.send(true);

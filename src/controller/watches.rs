@@ -63,6 +63,8 @@ impl Id {
 pub(crate) struct Context {
     /// Whether the first list is being read: nothing is new then.
     pub(crate) first_list: bool,
+    /// Whether it comes from a list, the first one or a later one: when it happened is not known then.
+    pub(crate) from_list: bool,
     /// How long edits of a policy are collected.
     pub(crate) coalesce: SignedDuration,
 }
@@ -126,7 +128,7 @@ pub(crate) async fn watch<K: Watched>(
             Ok(Event::Init) => seen = Some(HashSet::new()),
             Ok(Event::InitApply(object)) => {
                 let id = id_of(&object, by_uid);
-                apply(&sink, object, !listed_once);
+                apply(&sink, object, Context { first_list: !listed_once, from_list: true, coalesce: sink.coalesce });
                 if let Some(seen) = &mut seen {
                     seen.insert(id);
                 }
@@ -145,7 +147,9 @@ pub(crate) async fn watch<K: Watched>(
                 listed_once = true;
                 part.ready();
             }
-            Ok(Event::Apply(object)) => apply(&sink, object, false),
+            Ok(Event::Apply(object)) => {
+                apply(&sink, object, Context { first_list: false, from_list: false, coalesce: sink.coalesce });
+            }
             Ok(Event::Delete(object)) => remove::<K>(&sink, &id_of(&object, by_uid)),
         }
         if std::mem::take(&mut failing) {
@@ -165,8 +169,7 @@ fn key_of<K: Resource>(object: &K) -> Key {
     Key::new(object.meta().namespace.as_deref().unwrap_or_default(), &object.name_any())
 }
 
-fn apply<K: Watched>(sink: &Sink, object: K, first_list: bool) {
-    let context = Context { first_list, coalesce: sink.coalesce };
+fn apply<K: Watched>(sink: &Sink, object: K, context: Context) {
     let touched = sink.world.with(|picture| object.apply(picture, context));
     touched.into_iter().for_each(&sink.touched);
 }
@@ -229,6 +232,9 @@ impl Watched for SlimDeployment {
         }
         let summary = before.is_none_or(|b| b.projection.generation != self.projection.generation);
         let uid: Box<str> = self.metadata.uid.unwrap_or_default().into();
+        if before.is_some_and(|b| b.uid != uid) {
+            picture.departures.forget(&key);
+        }
         picture.deployment_keys.insert(parse_uid(&uid), key.clone());
         let namespace = key.namespace.clone();
         picture.deployments.insert(key.clone(), DeploymentEntry { uid, version, projection: self.projection });
@@ -241,6 +247,7 @@ impl Watched for SlimDeployment {
 
     fn remove(id: &Id, picture: &mut Picture) -> Vec<Touched> {
         let Id::Key(key) = id else { return Vec::new() };
+        picture.departures.forget(key);
         if let Some(gone) = picture.deployments.remove(key) {
             picture.deployment_keys.remove(&parse_uid(&gone.uid));
         }
@@ -315,6 +322,7 @@ impl Watched for StoredHealth {
     fn remove(id: &Id, picture: &mut Picture) -> Vec<Touched> {
         let Id::Key(key) = id else { return Vec::new() };
         picture.healths.remove(key);
+        picture.departures.forget(key);
         vec![Touched::Workload(key.clone()), Touched::Summaries(key.namespace.clone())]
     }
 
@@ -351,17 +359,19 @@ impl Watched for SlimReplicaSet {
 }
 
 impl Watched for SlimPod {
-    fn apply(self, picture: &mut Picture, _: Context) -> Vec<Touched> {
+    fn apply(self, picture: &mut Picture, context: Context) -> Vec<Touched> {
         if self.view.revision.is_empty() {
             return Vec::new();
         }
         let uid = parse_uid(&self.view.uid);
+        picture.note_departure(uid, &self.view, !context.from_list);
         picture.insert_pod(uid, self.view).map(Touched::Workload).into_iter().collect()
     }
 
     fn remove(id: &Id, picture: &mut Picture) -> Vec<Touched> {
         let Id::Uid(uid) = id else { return Vec::new() };
         let set = picture.pods.get(uid).map(|pod| parse_uid(&pod.revision));
+        picture.note_gone(*uid, super::clock::now());
         picture.remove_pod(*uid);
         set.and_then(|set| picture.key_of_set(set)).map(Touched::Workload).into_iter().collect()
     }
@@ -409,7 +419,7 @@ mod tests {
             let status = serde_json::json!({"observedGeneration": 1});
             serde_json::from_value(serde_json::json!({"metadata": metadata, "status": status})).unwrap()
         };
-        let context = Context { first_list: false, coalesce: SignedDuration::ZERO };
+        let context = Context { first_list: false, from_list: false, coalesce: SignedDuration::ZERO };
         let mut picture = Picture::default();
         let key = Key::new("shop", "web");
         picture.healths.insert(key.clone(), stored("7").into_entry()); // the answer to the write
@@ -427,7 +437,7 @@ mod tests {
             let status = serde_json::json!({"observedGeneration": 1});
             serde_json::from_value(serde_json::json!({"metadata": metadata, "status": status})).unwrap()
         };
-        let context = Context { first_list: false, coalesce: SignedDuration::ZERO };
+        let context = Context { first_list: false, from_list: false, coalesce: SignedDuration::ZERO };
         let key = Key::new("shop", "web");
         for (generation, is_looked_at) in [(1, false), (2, true)] {
             let mut picture = Picture::default();

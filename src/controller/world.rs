@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::departures::Departures;
 use super::policy_object::PolicyObject;
 use crate::api::{WorkloadHealthSpec, WorkloadHealthStatus};
 use crate::core::deployment::Projection;
@@ -94,6 +95,8 @@ pub(crate) struct Picture {
     pub(crate) pods_of: HashMap<u128, HashSet<u128>>,
     pub(crate) budgets: BTreeMap<Key, Value>,
     pub(crate) autoscalers: BTreeMap<Key, Value>,
+    /// Pods on their way out.
+    pub(crate) departures: Departures,
 }
 
 /// The picture, shared.
@@ -173,6 +176,36 @@ impl Picture {
     /// The longest start among the pods that a Deployment has now, in seconds.
     pub(crate) fn longest_start(&self, deployment: u128) -> Option<i64> {
         self.all_pods_of(deployment).filter_map(PodView::start_seconds).max()
+    }
+
+    /// Takes note of a pod on its way out, before it is taken in; `is_news` tells that it does not come from a list.
+    pub(crate) fn note_departure(&mut self, uid: u128, pod: &PodView, is_news: bool) {
+        if !pod.deleting || !self.departures.is_on() {
+            return;
+        }
+        let before = self.pods.get(&uid);
+        let was_ready = before.is_some_and(|before| before.ready) || before.is_none() && pod.ready;
+        // One that was seen to go before is not news, whatever it says now.
+        let is_news = is_news && before.is_some_and(|before| !before.deleting);
+        let set = self.replica_sets.get(&parse_uid(&pod.revision));
+        let of = set.and_then(|set| {
+            let key = self.deployment_keys.get(&set.deployment)?;
+            Some((key.clone(), set.revision.version.app_hash.as_str().into()))
+        });
+        if let Some(of) = of.filter(|(key, _)| self.healths.contains_key(key)) {
+            self.departures.begins(uid, of, was_ready, is_news);
+        }
+    }
+
+    /// Takes note of a pod that is gone, before it is taken out.
+    pub(crate) fn note_gone(&mut self, uid: u128, now: Timestamp) {
+        let Some(pod) = self.pods.get(&uid) else { return };
+        let healths = &self.healths;
+        let stored = |key: &Key| {
+            let status = healths.get(key)?.status.as_deref().ok()?;
+            Some(status.shutdown.clone())
+        };
+        self.departures.ends(uid, pod, now, stored);
     }
 
     /// Takes in a ReplicaSet.

@@ -31,5 +31,6 @@ mod ride_along;
 mod rights;
 mod rollouts;
 mod schema;
+mod shutdown;
 mod survival;
 mod traces;

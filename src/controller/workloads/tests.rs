@@ -138,7 +138,7 @@ impl Stage {
     }
 
     fn shows(&self, object: impl Watched) {
-        let context = Context { first_list: true, coalesce: SignedDuration::ZERO };
+        let context = Context { first_list: true, from_list: true, coalesce: SignedDuration::ZERO };
         self.workloads.world.with(|picture| object.apply(picture, context));
     }
 

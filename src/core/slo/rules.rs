@@ -247,7 +247,8 @@ impl Alerts<'_> {
             ),
             self.alert(
                 "GracekeeperWatchFails",
-                "rate(gracekeeper_watch_failures_total[10m]) > 0".into(),
+                // Nothing but advice depends on EndpointSlices, and the right to follow them is optional.
+                "rate(gracekeeper_watch_failures_total{kind!=\"EndpointSlice\"}[10m]) > 0".into(),
                 Some("15m".into()),
                 Severity::Warning,
                 "Gracekeeper's watch of {{ $labels.kind }} fails again and again",
