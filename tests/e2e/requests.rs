@@ -186,9 +186,35 @@ async fn across<F: Future<Output = ()>>(
         "{topic} {kind}: {lost} of {sent} requests lost in {}, {late} late, p99 {p99} ms {reasons}",
         seconds(took)
     ));
+    if is_governed {
+        advises(world, topic, &stand.ns).await;
+    }
     assert!(sent > 100, "the client sent next to nothing: {report}");
     stand.ns.cluster.kubectl(&["delete", "namespace", &stand.ns.name, "--wait=false"]);
     lost
+}
+
+/// What the operator saw of the pods that went, and advises: more than was needed, for nothing was lost.
+async fn advises(world: &'static World, topic: &str, ns: &TestNamespace) {
+    let (shutdown, findings) = eventually("enough pods were seen to go", || async {
+        let health = serde_json::to_value(ns.healths().get("shop").await.ok()?).unwrap();
+        let shutdown = health["status"]["shutdown"].clone();
+        let is_enough = shutdown["advisedFinishSeconds"].is_i64() && shutdown["observedRemovals"].as_i64() > Some(0);
+        is_enough.then(|| (shutdown, health["status"]["plan"]["findings"].to_string()))
+    })
+    .await;
+    let removal = shutdown["removalMillis"].as_u64().unwrap();
+    world.figure(format!(
+        "{topic}: {} pods out of their slices within {removal} ms, {} finished within {} s; advised drain {}, finish {}",
+        shutdown["observedRemovals"],
+        shutdown["observedEnds"],
+        shutdown["finishSeconds"],
+        shutdown["advisedDrainSeconds"],
+        shutdown["advisedFinishSeconds"],
+    ));
+    assert_eq!(shutdown["observedKills"], 0, "{shutdown}");
+    assert!(removal <= 8_000, "nothing was lost, so the drain was long enough: {shutdown}");
+    assert!(!findings.contains("BelowObserved"), "{findings}");
 }
 
 pub(crate) async fn a_rollout_loses_requests_without_the_policy_and_none_with_it(world: &'static World) {
