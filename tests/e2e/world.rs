@@ -1,5 +1,6 @@
 //! The node, the images and the operator that all tests share.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -175,7 +176,7 @@ pub(crate) fn write_report(endings: &[Ending]) {
     let mut text = String::from("# What was measured on a real node\n");
     for ending in endings {
         let verdict = if ending.is_failure() { "FAILED" } else { "passed" };
-        text.push_str(&format!("\n## {}\n\n{verdict} in {}\n", ending.name, seconds(ending.took)));
+        write!(text, "\n## {}\n\n{verdict} in {}\n", ending.name, seconds(ending.took)).unwrap();
         if !ending.figures.is_empty() {
             text.push('\n');
         }
