@@ -43,6 +43,11 @@ pub struct RideAlongStatus {
     #[schemars(range(min = 0))]
     pub generation: Option<i64>,
 
+    /// Whether the operator keeps originals of probes or hooks of some Deployment of the namespace. While it does, a change
+    /// takes none of them out: only the operator can give an original back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub originals: bool,
+
     /// Stronger policies of the namespace: what they select, this one does not touch.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]

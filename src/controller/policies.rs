@@ -19,6 +19,7 @@ use super::writes::{CallError, Caller};
 use crate::api::conditions::ConditionType;
 use crate::api::gate::GateState;
 use crate::api::policy_status::RideAlongStatus;
+use crate::api::workload_health::HeldField;
 use crate::api::{FIELD_MANAGER, FINALIZER, HealthPolicyStatus, Mode};
 use crate::core::backoff;
 use crate::core::ownership::Contender;
@@ -198,7 +199,21 @@ fn may_ride_along(picture: &Picture, key: &Key, policy: &PolicyEntry) -> Option<
     let this = peer(key, policy)?;
     let others = picture.policies_in(&key.namespace).filter(|(other, _)| *other != key);
     let others = others.filter_map(|(other, policy)| peer(other, policy));
-    Some(ride_along::status(&this, policy.object.generation, others))
+    Some(ride_along::status(&this, policy.object.generation, keeps_originals(picture, key), others))
+}
+
+/// Whether some ledger of the namespace holds the original of a probe or hook, or might.
+fn keeps_originals(picture: &Picture, key: &Key) -> bool {
+    picture.deployments_in(&key.namespace).any(|(name, _)| {
+        picture.healths.get(name).is_some_and(|health| {
+            health.status.as_ref().map_or(true, |status| {
+                let is_kept = |held: &HeldField| {
+                    !held.container.is_empty() && held.original.as_deref().is_some_and(|original| original != "null")
+                };
+                status.held_fields.iter().any(is_kept)
+            })
+        })
+    })
 }
 
 fn peer<'a>(key: &'a Key, policy: &'a PolicyEntry) -> Option<Peer<'a>> {

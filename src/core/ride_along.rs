@@ -38,8 +38,13 @@ pub struct Peer<'a> {
     pub stored: Option<&'a RideAlongStatus>,
 }
 
-/// What to store of `this` policy, and whether to look again, because a weaker one does not know of it yet.
-pub fn status<'a>(this: &Peer<'a>, generation: i64, others: impl Iterator<Item = Peer<'a>>) -> (RideAlongStatus, bool) {
+/// What to store of `this` policy, given whether the ledgers of its namespace hold originals, and whether to look again, because a weaker one does not know of it yet.
+pub fn status<'a>(
+    this: &Peer<'a>,
+    generation: i64,
+    originals: bool,
+    others: impl Iterator<Item = Peer<'a>>,
+) -> (RideAlongStatus, bool) {
     let overlapping = others.filter(|other| !are_disjoint(this.contender.selector, other.contender.selector));
     let (weaker, mut stronger): (Vec<Peer<'_>>, Vec<Peer<'_>>) =
         overlapping.partition(|other| rank(&this.contender).cmp(&rank(&other.contender)) == Ordering::Less);
@@ -64,7 +69,7 @@ pub fn status<'a>(this: &Peer<'a>, generation: i64, others: impl Iterator<Item =
     let is_known = weaker.iter().all(knows);
     let before = this.stored.and_then(|stored| stored.generation);
     let generation = if is_known { Some(generation) } else { before };
-    (RideAlongStatus { generation, stronger: list }, !is_known)
+    (RideAlongStatus { generation, originals, stronger: list }, !is_known)
 }
 
 /// Whether no Deployment can be selected by both: they want different values of one label.
@@ -93,17 +98,25 @@ mod tests {
     #[test]
     fn a_policy_acts_once_the_weaker_ones_know_of_it() {
         let (all, web, db) = (selector(&[]), selector(&[("tier", "web")]), selector(&[("tier", "db")]));
-        let alone = status(&peer("web", 0, &web, None), 3, [peer("db", 9, &db, None)].into_iter());
-        assert_eq!(alone, (RideAlongStatus { generation: Some(3), stronger: vec![] }, false), "they share nothing");
+        let alone = status(&peer("web", 0, &web, None), 3, false, [peer("db", 9, &db, None)].into_iter());
+        assert_eq!(
+            alone,
+            (RideAlongStatus { generation: Some(3), ..RideAlongStatus::default() }, false),
+            "they share nothing"
+        );
 
-        let weak = status(&peer("all", 0, &all, None), 1, [peer("web", 9, &web, None)].into_iter()).0;
+        let weak = status(&peer("all", 0, &all, None), 1, false, [peer("web", 9, &web, None)].into_iter()).0;
         assert_eq!((weak.generation, weak.stronger[0].name.as_str()), (Some(1), "web"));
         let strong = peer("web", 9, &web, None);
-        assert_eq!(status(&strong, 1, [peer("all", 0, &all, None)].into_iter()), (RideAlongStatus::default(), true));
-        assert_eq!(status(&strong, 1, [peer("all", 0, &all, Some(&weak))].into_iter()).0.generation, Some(1));
+        assert_eq!(
+            status(&strong, 1, false, [peer("all", 0, &all, None)].into_iter()),
+            (RideAlongStatus::default(), true)
+        );
+        assert_eq!(status(&strong, 1, false, [peer("all", 0, &all, Some(&weak))].into_iter()).0.generation, Some(1));
         // Edited: the weaker one knows the old selector only.
-        let before = RideAlongStatus { generation: Some(1), stronger: vec![] };
-        let edited = status(&peer("web", 9, &all, Some(&before)), 2, [peer("all", 0, &all, Some(&weak))].into_iter());
+        let before = RideAlongStatus { generation: Some(1), ..RideAlongStatus::default() };
+        let edited =
+            status(&peer("web", 9, &all, Some(&before)), 2, false, [peer("all", 0, &all, Some(&weak))].into_iter());
         assert_eq!(edited, (before.clone(), true));
     }
 
@@ -112,7 +125,7 @@ mod tests {
         let all = selector(&[]);
         let names: Vec<String> = (0..40).map(|n| format!("p{n:02}")).collect();
         let others = names.iter().map(|name| peer(name, 1, &all, None));
-        let (of_weakest, again) = status(&peer("z", 0, &all, None), 1, others);
+        let (of_weakest, again) = status(&peer("z", 0, &all, None), 1, false, others);
         assert!(!again);
         assert_eq!(of_weakest.stronger.len(), LIST_LIMIT);
         assert_eq!(of_weakest.stronger.last().unwrap().name, MORE);
@@ -134,7 +147,7 @@ mod tests {
                         .map(|((name, (priority, which)), stored)| peer(name, *priority, &selectors[*which], Some(stored)))
                         .collect();
                     let others = peers.iter().enumerate().filter(|(n, _)| *n != at).map(|(_, peer)| *peer);
-                    let next = status(&peers[at], 1, others).0;
+                    let next = status(&peers[at], 1, false, others).0;
                     stored[at] = next;
                 }
             }

@@ -5,6 +5,7 @@ mod everyday;
 #[allow(dead_code, unreachable_pub, unused_imports)] // made for the planner's own laws
 #[path = "../../src/core/plan/tests/generate.rs"]
 mod generate;
+mod harmless;
 mod operating;
 mod same_as_planned;
 

@@ -34,7 +34,7 @@ pub(super) fn settle(
         }
     }
     let slot = Slot { field, current, absence: None, owner: owner.clone() };
-    let settled = settle::raise(slot, need, DEFAULT_GRACE_SECONDS, longest_sleep(workload));
+    let settled = settle::raise(slot, need, DEFAULT_GRACE_SECONDS, floor(workload));
     if let After::Becomes(after) = draft.number(field, current, settled, &owner) {
         workload.grace_after = after.as_ref().and_then(Value::as_i64).unwrap_or(DEFAULT_GRACE_SECONDS);
     }
@@ -75,7 +75,16 @@ fn policy_sleep(targets: &Targets<'_>, workload: &Workload<'_>) -> Option<i64> {
     sleeps.max()
 }
 
-/// The API server refuses a sleep that is longer than the grace period, in any container.
+/// The API server refuses a sleep that is longer than the grace period, in any container, also one after the start.
+fn floor(workload: &Workload<'_>) -> i64 {
+    let after_start = workload.lasting().filter_map(|container| {
+        let hook = container.lifecycle()?.get("postStart")?;
+        hook.pointer("/sleep/seconds").and_then(Value::as_i64)
+    });
+    after_start.max().unwrap_or(0).max(longest_sleep(workload))
+}
+
+/// The longest preStop sleep, in any container.
 fn longest_sleep(workload: &Workload<'_>) -> i64 {
     workload.lasting().filter_map(super::workload::Container::sleep).max().unwrap_or(0)
 }
