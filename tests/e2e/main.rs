@@ -97,7 +97,12 @@ fn main() {
         println!("FAILED: {name}");
     }
     let passed = endings.len() - failed.len();
-    println!("\ne2e: {passed} passed, {} failed, in {}", failed.len(), seconds(began.elapsed()));
+    let flaky: Vec<_> = endings.iter().filter(|ending| ending.is_flaky).map(|ending| ending.name).collect();
+    for name in &flaky {
+        println!("FLAKY: {name}");
+    }
+    let second = if flaky.is_empty() { String::new() } else { format!(" ({} at the second try)", flaky.len()) };
+    println!("\ne2e: {passed} passed{second}, {} failed, in {}", failed.len(), seconds(began.elapsed()));
     // `exit` runs no destructors. Were this process to end in any other way, the node would go by itself.
     world.cluster.end();
     std::process::exit(i32::from(!failed.is_empty()));

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, WatchEvent, WatchParams};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -22,7 +22,9 @@ const NOTICE: Duration = Duration::from_secs(2);
 /// The way of the news from the kubelet to us, and to the kubelet that a pod has been switched: no part of its timers.
 const WAY: Duration = Duration::from_secs(1);
 /// From the end of a container until the next one runs (docs/reference/timings.md): the kubelet's work, and the runtime's.
-const START: Duration = Duration::from_secs(1);
+const START: Duration = Duration::from_secs(2);
+/// Times in a status are whole seconds, and their difference is wrong by less than this.
+const ROUNDING: Duration = Duration::from_secs(1);
 /// Beyond every figure of these policies.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -131,7 +133,7 @@ pub(crate) async fn a_hung_pod_is_killed_and_back_inside_the_printed_bounds(worl
     // The worst case: it does not end by itself either.
     let (ns, name, timings) = one_pod(world, "hung", &[("SHOP_ON_SIGTERM", "ignore")]).await;
     let (detection, outage) = (bound(&timings, "livenessDetectionSeconds"), bound(&timings, "livenessRestartSeconds"));
-    let start = Instant::now();
+    let (start, began) = (Instant::now(), Timestamp::now());
     switch(&ns, &name, "liveness/hang").await;
     let events: Api<DynamicObject> =
         Api::namespaced_with(ns.client.clone(), &ns.name, &resource("", "v1", "Event", "events"));
@@ -149,14 +151,22 @@ pub(crate) async fn a_hung_pod_is_killed_and_back_inside_the_printed_bounds(worl
         })
     })
     .await;
-    let restarted = start.elapsed();
+    let seen = start.elapsed();
+    // By the kubelet's clock: the status itself may come seconds later when the machine is busy.
+    let since = moment(&status_of_container(&back)["state"]["running"]["startedAt"]);
+    let restarted = Duration::try_from(since.duration_since(began)).unwrap();
     let ended = &status_of_container(&back)["lastState"]["terminated"];
     world.figure(format!("hung: kill began after {} (bound {})", seconds(detected), seconds(detection)));
-    world.figure(format!("hung: back after {} (bound {})", seconds(restarted), seconds(outage)));
+    world.figure(format!(
+        "hung: back after {}, seen after {} (bound {})",
+        seconds(restarted),
+        seconds(seen),
+        seconds(outage)
+    ));
     assert_eq!(ended["exitCode"], 137, "SIGKILL");
     // Every try hangs until its timeout, so the kubelet's timers may need all of the bound.
     assert!(detected <= detection + WAY, "{detected:?}");
-    assert!(restarted <= outage + START + WAY, "{restarted:?}");
+    assert!(restarted <= outage + START, "{restarted:?}");
 }
 
 /// Lines of a pod's log as they come, with the time since the start.
@@ -187,12 +197,13 @@ impl Log {
     }
 }
 
-/// How the container of a pod ended, which is seen only while the pod is on its way out.
-async fn end_of(ns: TestNamespace, name: String) -> Value {
+/// How the container of a pod ended, which is seen only while the pod is on its way out; and how long after the deletion,
+/// by the clocks of the cluster: the status itself may come seconds later when the machine is busy.
+async fn end_of(ns: TestNamespace, name: String) -> (Value, Duration) {
     let watch = WatchParams::default().fields(&format!("metadata.name={name}"));
     let version = ns.pods().list(&ListParams::default()).await.unwrap().metadata.resource_version.unwrap();
     let mut changes = ns.pods().watch(&watch, &version).await.unwrap().boxed();
-    let mut end = Value::Null;
+    let (mut end, mut deleted) = (Value::Null, None);
     while let Some(change) = changes.next().await {
         let (pod, is_gone) = match change.unwrap() {
             WatchEvent::Modified(pod) | WatchEvent::Added(pod) => (pod, false),
@@ -200,6 +211,10 @@ async fn end_of(ns: TestNamespace, name: String) -> Value {
             _ => continue,
         };
         let pod = serde_json::to_value(pod).unwrap();
+        let grace = &pod["metadata"]["deletionGracePeriodSeconds"];
+        if let (None, Some(grace)) = (deleted, grace.as_i64()) {
+            deleted = Some(moment(&pod["metadata"]["deletionTimestamp"]) - SignedDuration::from_secs(grace));
+        }
         let terminated = &status_of_container(&pod)["state"]["terminated"];
         if terminated.is_object() {
             end = terminated.clone();
@@ -208,7 +223,8 @@ async fn end_of(ns: TestNamespace, name: String) -> Value {
             break;
         }
     }
-    end
+    let ended = moment(&end["finishedAt"]);
+    (end, Duration::try_from(ended.duration_since(deleted.expect("it was deleted"))).unwrap())
 }
 
 fn again(ns: &TestNamespace) -> TestNamespace {
@@ -228,7 +244,7 @@ pub(crate) async fn a_pod_serves_while_it_drains_and_then_finishes(world: &'stat
     log.says("no longer accepting").await;
     let told = start.elapsed();
     log.says("all finished").await;
-    let end = end.await.unwrap();
+    let (end, _) = end.await.unwrap();
     world.figure(format!("drain: SIGTERM {} after the deletion (printed: {}), exit 0", seconds(told), seconds(drain)));
     assert_eq!(end["exitCode"], 0, "{end}");
     assert!(told >= drain, "{told:?}");
@@ -246,16 +262,17 @@ pub(crate) async fn a_pod_that_ignores_sigterm_is_killed_when_its_grace_is_over(
     ns.pods().delete(&name, &DeleteParams::default()).await.unwrap();
     log.says("told to end, and ignoring it").await;
     let told = start.elapsed();
-    let end = end.await.unwrap();
-    let killed = start.elapsed();
+    let (end, killed) = end.await.unwrap();
+    let seen = start.elapsed();
     world.figure(format!(
-        "grace: SIGTERM after {}, SIGKILL seen after {} (printed: drain + finish = {}, gone after {})",
+        "grace: SIGTERM after {}, SIGKILL after {}, seen after {} (printed: drain + finish = {}, gone after {})",
         seconds(told),
         seconds(killed),
+        seconds(seen),
         seconds(grace),
         seconds(limit)
     ));
     assert_eq!(end["exitCode"], 137, "{end}");
-    assert!(killed >= grace, "{killed:?}");
-    assert!(killed <= limit + WAY, "{killed:?}");
+    assert!(seen >= grace, "{seen:?}");
+    assert!(killed <= limit + ROUNDING, "{killed:?}");
 }

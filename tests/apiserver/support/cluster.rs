@@ -194,7 +194,15 @@ impl Cluster {
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(self.binaries.join(program));
+        let program = self.binaries.join(program);
+        let mut command = if self.node.is_some() {
+            // Whoever ends the tests, and be it by SIGKILL, ends a `helm --wait` as well.
+            let mut command = Command::new("setpriv");
+            command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+            command
+        } else {
+            Command::new(program)
+        };
         command.env("KUBECONFIG", &self.kubeconfig).current_dir(root()).stdin(Stdio::null());
         command
     }
