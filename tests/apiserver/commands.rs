@@ -183,12 +183,14 @@ async fn the_hook_that_leaves_before_an_uninstall_is_valid_and_restricted() {
     let on = "imagePullSecrets[0].name=registry,namespaces={shop,bank},extraEnv[0].name=RUST_BACKTRACE,extraEnv[0].value=x,\
               tolerations[0].operator=Exists,nodeSelector.pool=system,commonLabels.team=platform,runAsUser=null,runAsGroup=null";
     for (values, objects) in [("", 4), ("rbac.create=false", 1), (on, 4)] {
-        let chart = ["template", "gracekeeper", "charts/gracekeeper", "--namespace", &ns.name, "--dry-run=server"];
-        let words = [&chart[..], &["--show-only", "templates/pre-delete.yaml", "--set", values]].concat();
+        // Of another name, and without the CRDs: those that are here belong to no release.
+        let chart = ["template", "leaver", "charts/gracekeeper", "--namespace", &ns.name, "--dry-run=server"];
+        let more = ["--show-only", "templates/pre-delete.yaml", "--set", "crds.install=false", "--set", values];
+        let words = [&chart[..], &more].concat();
         let hook = ns.cluster.try_helm(&words, "").unwrap();
         assert_eq!(hook.matches("helm.sh/hook: pre-delete").count(), objects, "{hook}");
         let strict = ["apply", "--dry-run=server", "--validate=strict", "--warnings-as-errors", "-f", "-"];
         let answer = ns.cluster.try_kubectl(&strict, &hook).unwrap_or_else(|error| panic!("{values}: {error}\n{hook}"));
-        assert!(answer.contains("job.batch/gracekeeper-leave created (server dry run)"), "{answer}");
+        assert!(answer.contains("job.batch/leaver-gracekeeper-leave created (server dry run)"), "{answer}");
     }
 }
