@@ -79,7 +79,9 @@ fn replica_set_of(object: &Value) -> Value {
 fn health_of(object: Value) -> Value {
     let mut status = object["status"].clone();
     // How pods went is timed by whoever watched; a crash may miss some of it, and nothing is decided by it.
-    without(&mut status, &["shutdown"]);
+    if let Some(status) = status.as_object_mut() {
+        status.remove("shutdown");
+    }
     for condition in list(&mut status, "/conditions") {
         without(condition, &["lastTransitionTime"]);
     }
