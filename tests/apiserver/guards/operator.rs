@@ -218,6 +218,8 @@ async fn what_the_operator_sets_passes_whatever_the_deployment_is_like() {
     // A bare one, whose maps are not there yet, and a crowded one: the cost of the rules grows with the containers.
     let mut bare = deployment("bare", 0, vec![container()]);
     bare["metadata"].as_object_mut().unwrap().remove("labels");
+    // Paused, its controller adds no annotation before us.
+    bare["spec"]["paused"] = json!(true);
     ns.create_deployment(bare).await;
     thief
         .patch("deployments", "bare", &set("/metadata/annotations", json!({"gracekeeper.dev/filled": "x"})))
