@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use gracekeeper::core::plan::timings::NOTICE_SECONDS;
 use jiff::{SignedDuration, Timestamp};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, WatchEvent, WatchParams};
 use serde_json::Value;
@@ -16,9 +17,8 @@ use crate::support::namespace::resource;
 use crate::support::{TestNamespace, stays};
 use crate::world::{World, soon};
 
-/// From the deletion of a pod until the kubelet begins to end it, at most: it first waits for a look at its runtime that is
-/// newer than its last work on the pod (`podCache.GetNewerThan`), and it looks once a second.
-const NOTICE: Duration = Duration::from_secs(2);
+/// From the deletion of a pod until the kubelet begins to end it, at most.
+const NOTICE: Duration = Duration::from_secs(NOTICE_SECONDS.unsigned_abs());
 /// The way of the news from the kubelet to us, and to the kubelet that a pod has been switched: no part of its timers.
 const WAY: Duration = Duration::from_secs(1);
 /// From the end of a container until the next one runs (docs/reference/timings.md): the kubelet's work, and the runtime's.
