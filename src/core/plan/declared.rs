@@ -9,7 +9,6 @@ use super::field::Field;
 use super::ledger::{Ledger, Owner};
 use super::normal::normal;
 use super::workload::{DEFAULT_GRACE_SECONDS, Workload};
-use crate::api::MARKER_ANNOTATION;
 use crate::api::workload_health::HeldField;
 use crate::core::{canonical, managers};
 
@@ -17,9 +16,7 @@ use crate::core::{canonical, managers};
 /// Empty when the Deployment has no template that can be read.
 pub fn declared_hash(deployment: &Value, held: &[HeldField]) -> String {
     let Some(workload) = Workload::read(deployment) else { return String::new() };
-    let annotations = deployment.pointer("/metadata/annotations");
-    let marker = annotations.and_then(|annotations| annotations.get(MARKER_ANNOTATION));
-    let ledger = Ledger::read(held, marker.and_then(Value::as_str).unwrap_or_default()).with_originals(annotations);
+    let ledger = Ledger::of(held, deployment.pointer("/metadata/annotations"));
     let grace = Field::TerminationGracePeriodSeconds;
     let own = |container: &str, field: Field, current: Option<&Value>| {
         let claimed = container.is_empty() || managers::is_claimed(deployment, container, field.path());

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::field::Field;
 use super::normal;
-use crate::api::ORIGINAL_PREFIX;
 use crate::api::workload_health::HeldField;
+use crate::api::{MARKER_ANNOTATION, ORIGINAL_PREFIX};
 use crate::core::canonical;
 
 /// Longest value or original that the ledger stores, in bytes (the schema counts characters, which are no more).
@@ -41,7 +41,7 @@ pub(super) struct Ledger<'a> {
 }
 
 impl<'a> Ledger<'a> {
-    pub(super) fn read(held: &'a [HeldField], marker: &'a str) -> Self {
+    fn read(held: &'a [HeldField], marker: &'a str) -> Self {
         let mut entries: BTreeMap<Key<'a>, Vec<&'a HeldField>> = BTreeMap::new();
         for entry in held {
             if let Some(field) = Field::parse(&entry.field) {
@@ -51,17 +51,17 @@ impl<'a> Ledger<'a> {
         Self { entries, marked: marker.split(',').filter_map(marker_key).collect(), noted: BTreeMap::new() }
     }
 
-    /// With the originals that the Deployment's annotations tell of fields that the marker lists.
-    pub(super) fn with_originals(mut self, annotations: Option<&'a Value>) -> Self {
-        for (key, text) in annotations.and_then(Value::as_object).into_iter().flatten() {
-            let original = text.as_str().and_then(|text| serde_json::from_str(text).ok());
-            if let (Some(key), Some(original)) = (original_key(key), original)
-                && self.marked.contains(&key)
-            {
-                self.noted.insert(key, original);
+    /// The ledger of a Deployment with these annotations: with the marker, and with the originals that they tell of fields
+    /// that it lists.
+    pub(super) fn of(held: &'a [HeldField], annotations: Option<&'a Value>) -> Self {
+        let marker = annotations.and_then(|annotations| annotations.get(MARKER_ANNOTATION)).and_then(Value::as_str);
+        let mut ledger = Self::read(held, marker.unwrap_or_default());
+        for (.., key, original) in originals(annotations) {
+            if let Some(original) = original.filter(|_| ledger.marked.contains(&key)) {
+                ledger.noted.insert(key, original);
             }
         }
-        self
+        ledger
     }
 
     fn original(&self, key: Key<'_>, entry: Option<&HeldField>) -> Option<Value> {
@@ -158,19 +158,24 @@ fn original_key(annotation: &str) -> Option<Key<'_>> {
     (container.is_empty() != field.is_of_container()).then_some((container, field))
 }
 
+/// Annotations that tell originals: as they are, of which field, and the original; `None` when it is no JSON.
+fn originals(annotations: Option<&Value>) -> impl Iterator<Item = (&String, &Value, Key<'_>, Option<Value>)> {
+    let annotations = annotations.and_then(Value::as_object).into_iter().flatten();
+    annotations.filter_map(|(annotation, text)| {
+        let original = text.as_str().and_then(|text| serde_json::from_str(text).ok());
+        Some((annotation, text, original_key(annotation)?, original))
+    })
+}
+
 /// Annotations with originals that are not (or no longer) those of the fields that we hold.
 pub(super) fn stale_originals(annotations: Option<&Value>, held: &[HeldField]) -> Vec<(String, Value)> {
-    let annotations = annotations.and_then(Value::as_object).into_iter().flatten();
-    let stale = annotations.filter(|(annotation, text)| {
-        original_key(annotation).is_some_and(|(container, field)| {
-            let original = text.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
-            let original = original.as_ref().and_then(remember);
-            !held.iter().any(|entry| {
-                entry.container == container && entry.field == field.as_str() && entry.original == original
-            })
-        })
+    let stale = originals(annotations).filter(|(_, _, (container, field), original)| {
+        let original = original.as_ref().and_then(remember);
+        !held
+            .iter()
+            .any(|entry| entry.container == *container && entry.field == field.as_str() && entry.original == original)
     });
-    stale.map(|(annotation, text)| (annotation.clone(), text.clone())).collect()
+    stale.map(|(annotation, text, ..)| (annotation.clone(), text.clone())).collect()
 }
 
 /// Whether the annotation tells an original.
@@ -257,6 +262,7 @@ mod tests {
     fn an_original_that_the_deployment_tells_is_newer_than_the_ledger() {
         let entry = held(r#"{"sleep":{"seconds":5}}"#, Some(r#"{"sleep":{"seconds":1}}"#));
         let annotations = json!({
+            MARKER_ANNOTATION: "app/livenessProbe,app/preStop,/terminationGracePeriodSeconds",
             "app.original.gracekeeper.dev/preStop": r#"{"sleep": {"seconds": 2}}"#,
             "original.gracekeeper.dev/terminationGracePeriodSeconds": "45",
             "original.gracekeeper.dev/preStop": "{}", "app.original.gracekeeper.dev/minReadySeconds": "1",
@@ -264,8 +270,7 @@ mod tests {
         });
         let (key, ours) = (("app", Field::PreStop), json!({"sleep": {"seconds": 5}}));
         for entries in [vec![], vec![entry]] {
-            let marker = "app/livenessProbe,app/preStop,/terminationGracePeriodSeconds";
-            let ledger = Ledger::read(&entries, marker).with_originals(Some(&annotations));
+            let ledger = Ledger::of(&entries, Some(&annotations));
             let original = Some(json!({"sleep": {"seconds": 2}}));
             assert_eq!(ledger.owner(key, Some(&ours), false), Owner::Ours { original: original.clone() });
             let grace = ("", Field::TerminationGracePeriodSeconds);

@@ -150,9 +150,7 @@ pub fn plan_without(input: &Input<'_>, unsupported: &[HeldField]) -> Plan {
     };
     let annotations = input.deployment.pointer("/metadata/annotations").filter(|value| value.is_object());
     let marker = annotations.and_then(|annotations| annotations.get(MARKER_ANNOTATION));
-    let ledger =
-        Ledger::read(input.held, marker.and_then(Value::as_str).unwrap_or_default()).with_originals(annotations);
-    let mut draft = Draft::new(ledger, unsupported);
+    let mut draft = Draft::new(Ledger::of(input.held, annotations), unsupported);
 
     let targets =
         input.policy.map(|policy| Targets::resolve(policy, &workload, &mut draft.plan.findings)).unwrap_or_default();
