@@ -47,7 +47,7 @@ pub struct ShutdownStatus {
     #[schemars(length(max = 64))]
     pub killed_app: String,
     /// Whether pods of that application were seen to finish, too: then it heeds SIGTERM.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub killed_app_finishes: bool,
     /// The same figures by week, the newest first: the operator's memory of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -85,9 +85,4 @@ pub struct ShutdownWeek {
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub killed_after_seconds: i64,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference
-fn is_false(value: &bool) -> bool {
-    !*value
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anstyle::Style;
 use jiff::Timestamp;
 
-use super::super::style::{self, BOLD, CYAN, Cell, DIM, GREEN, PLAIN, RED, YELLOW, heads, printable};
+use super::super::style::{self, BOLD, CYAN, Cell, DIM, GREEN, PLAIN, RED, YELLOW, counted, heads, printable};
 use super::next;
 use super::screen::{Mark, Screen};
 use crate::api::gate::{GateState, GateStatus, Outcome};
@@ -87,7 +87,7 @@ fn heading(screen: &Screen, out: &mut String) {
 /// How pods went, what that advises, and what is wrong.
 fn shutdown(screen: &Screen, out: &mut String) {
     let Some(seen) = &screen.shutdown else { return };
-    let pods = |count: i32| if count == 1 { "1 pod".to_owned() } else { format!("{count} pods") };
+    let pods = |count: i32| counted(usize::try_from(count).unwrap_or(0), "pod", "pods");
     let mut parts = Vec::new();
     if let Some(millis) = seen.removal_millis {
         let (seconds, tenths) = (millis / 1000, millis % 1000 / 100);
