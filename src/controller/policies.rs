@@ -227,6 +227,7 @@ fn peer<'a>(key: &'a Key, policy: &'a PolicyEntry) -> Option<Peer<'a>> {
 fn status(picture: &Picture, key: &Key, policy: &PolicyEntry, rides: RideAlong) -> Need {
     let object = &policy.object;
     let (may_ride_along, again) = may_ride_along(picture, key, policy).unzip();
+    let again = again.unwrap_or(false);
     let facts = PolicyFacts {
         now: super::clock::now(),
         generation: object.generation,
@@ -270,7 +271,7 @@ fn status(picture: &Picture, key: &Key, policy: &PolicyEntry, rides: RideAlong) 
     });
     let status = summarize(&facts, selected);
     if status == object.status {
-        return if again == Some(true) { Need::Again } else { Need::Nothing };
+        return if again { Need::Again } else { Need::Nothing };
     }
     let reason_of = |status: &HealthPolicyStatus| {
         let accepted = status.conditions.iter().find(|c| c.type_ == ConditionType::Accepted.as_str());
@@ -281,5 +282,5 @@ fn status(picture: &Picture, key: &Key, policy: &PolicyEntry, rides: RideAlong) 
             reason == "PolicyInvalid" && reason_of(&object.status).is_none_or(|(before, _)| before != *reason)
         })
         .map(|(_, note)| Event { warning: true, reason: "PolicyInvalid", action: "Read", note });
-    Need::Status { uid: object.uid.clone(), status: Box::new(status), event, again: again == Some(true) }
+    Need::Status { uid: object.uid.clone(), status: Box::new(status), event, again }
 }

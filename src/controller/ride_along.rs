@@ -2,11 +2,12 @@
 //! upgraded, and sometimes downgraded, while we run.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use http::Request;
+use tokio::sync::watch;
 
+use super::carry_out::request;
 use super::writes::{CallError, Caller};
 use crate::core::ride_along::RideAlong;
 
@@ -28,21 +29,23 @@ pub enum RideAlongSetup {
 }
 
 /// What was seen last.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Detection(Arc<AtomicU8>);
+#[derive(Clone, Debug)]
+pub(crate) struct Detection(Arc<watch::Sender<RideAlong>>);
 
-const STATES: [RideAlong; 4] = [RideAlong::Off, RideAlong::Installed, RideAlong::NotInstalled, RideAlong::NotServed];
+impl Default for Detection {
+    fn default() -> Self {
+        Self(Arc::new(watch::channel(RideAlong::default()).0))
+    }
+}
 
 impl Detection {
     pub(crate) fn seen(&self) -> RideAlong {
-        STATES.get(usize::from(self.0.load(Ordering::Relaxed))).copied().unwrap_or_default()
+        *self.0.borrow()
     }
 
     /// Whether it is new.
     fn note(&self, state: RideAlong) -> bool {
-        let index = STATES.iter().position(|each| *each == state).and_then(|at| u8::try_from(at).ok());
-        let index = index.unwrap_or_default();
-        self.0.swap(index, Ordering::Relaxed) != index
+        self.0.send_if_modified(|seen| std::mem::replace(seen, state) != state)
     }
 
     /// Looks for ever; calls `changed` when there is news.
@@ -59,16 +62,12 @@ impl Detection {
                         (true, _) => RideAlong::NotInstalled,
                     };
                     if self.note(state) {
-                        match state {
-                            RideAlong::Installed => tracing::info!("policies ride along in the users' own writes"),
-                            RideAlong::NotServed => tracing::warn!(
-                                "policies do not ride along: this API server has no MutatingAdmissionPolicy v1 \
-                                 (Kubernetes 1.36); their fields come by one more rollout"
-                            ),
-                            _ => tracing::warn!(
-                                "policies do not ride along: their MutatingAdmissionPolicy is not installed; helm \
-                                 upgrade brings it"
-                            ),
+                        match state.told() {
+                            Some((reason, sentence)) if state == RideAlong::Installed => {
+                                tracing::info!(reason, "{sentence}");
+                            }
+                            Some((reason, sentence)) => tracing::warn!(reason, "{sentence}"),
+                            None => {}
                         }
                         changed();
                     }
@@ -86,10 +85,7 @@ impl Detection {
 
 /// Whether the API server has the kind; anyone who is let in may ask.
 async fn is_served(caller: &Caller) -> Result<bool, CallError> {
-    let request = Request::get("/apis/admissionregistration.k8s.io/v1")
-        .body(Vec::new())
-        .map_err(|error| CallError::Transport(error.to_string()))?;
-    match caller.read(request).await {
+    match caller.read(request(Request::get("/apis/admissionregistration.k8s.io/v1"), Vec::new())?).await {
         Ok(found) => {
             let resources = found.object["resources"].as_array();
             Ok(resources.into_iter().flatten().any(|each| each["name"] == "mutatingadmissionpolicies"))

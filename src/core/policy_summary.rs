@@ -7,8 +7,7 @@ use crate::api::availability::Availability;
 use crate::api::availability_status::AvailabilityStatus;
 use crate::api::conditions::{ConditionStatus, ConditionType, Verdict, merge_conditions};
 use crate::api::gate::GateState;
-use crate::api::policy_status::RideAlongStatus;
-use crate::api::policy_status::{FleetAvailability, WorkloadCounts};
+use crate::api::policy_status::{FleetAvailability, RideAlongStatus, WorkloadCounts};
 use crate::api::{HealthPolicySpec, HealthPolicyStatus, Mode};
 use crate::core::ride_along::RideAlong;
 use crate::core::rollout::table::is_held;
@@ -98,7 +97,7 @@ pub fn summarize<'a>(facts: &PolicyFacts<'_>, selected: impl Iterator<Item = Sel
     let verdicts = match facts.spec {
         _ if facts.deleting => releasing(&counts, example),
         Err(error) => invalid(error),
-        Ok(spec) => valid(facts, spec, &counts, example, conflict, &fleet),
+        Ok(spec) => valid(spec, facts.ride_along, &counts, example, conflict, &fleet),
     };
     HealthPolicyStatus {
         observed_generation: Some(facts.generation),
@@ -183,8 +182,8 @@ fn invalid(error: &str) -> Vec<Verdict> {
 }
 
 fn valid(
-    facts: &PolicyFacts<'_>,
     spec: &HealthPolicySpec,
+    ride_along: RideAlong,
     counts: &WorkloadCounts,
     example: Option<Selected<'_>>,
     conflict: Option<Selected<'_>>,
@@ -219,34 +218,16 @@ fn valid(
         verdicts.push(measured(promised, counts, fleet));
     }
     if spec.mode == Mode::Enforce {
-        verdicts.extend(rides_along(facts.ride_along));
+        verdicts.extend(rides_along(ride_along));
     }
     verdicts.push(ready);
     verdicts
 }
 
 fn rides_along(ride_along: RideAlong) -> Option<Verdict> {
-    let (status, reason, message) = match ride_along {
-        RideAlong::Off => return None,
-        RideAlong::Installed => (
-            ConditionStatus::True,
-            "Installed",
-            "What users create or change carries the policy's fields when it is stored.",
-        ),
-        RideAlong::NotServed => (
-            ConditionStatus::False,
-            "NotServed",
-            "This API server has no MutatingAdmissionPolicy (Kubernetes 1.36): the policy's fields come by one more rollout \
-             after a Deployment is created, or loses them in a change.",
-        ),
-        RideAlong::NotInstalled => (
-            ConditionStatus::False,
-            "NotInstalled",
-            "This API server could let the policy ride along in users' writes, but its MutatingAdmissionPolicy is not \
-             installed: helm upgrade brings it. Until then its fields come by one more rollout.",
-        ),
-    };
-    Some(Verdict::new(ConditionType::RidesAlong, status, reason, message))
+    let (reason, sentence) = ride_along.told()?;
+    let is_so = if ride_along == RideAlong::Installed { ConditionStatus::True } else { ConditionStatus::False };
+    Some(Verdict::new(ConditionType::RidesAlong, is_so, reason, sentence))
 }
 
 fn enforced(spec: &HealthPolicySpec, counts: &WorkloadCounts, example: Option<Selected<'_>>) -> Verdict {
@@ -346,18 +327,22 @@ mod tests {
 
     use super::*;
 
-    fn summary(spec: serde_json::Value, selected: &[Selected<'_>]) -> HealthPolicyStatus {
-        let spec: HealthPolicySpec = serde_json::from_value(spec).unwrap();
-        let stored = HealthPolicyStatus::default();
-        let facts = PolicyFacts {
+    fn facts<'a>(spec: &'a HealthPolicySpec, stored: &'a HealthPolicyStatus) -> PolicyFacts<'a> {
+        PolicyFacts {
             now: Timestamp::UNIX_EPOCH,
             generation: 3,
             deleting: false,
-            spec: Ok(&spec),
-            stored: &stored,
+            spec: Ok(spec),
+            stored,
             ride_along: RideAlong::Off,
             may_ride_along: None,
-        };
+        }
+    }
+
+    fn summary(spec: serde_json::Value, selected: &[Selected<'_>]) -> HealthPolicyStatus {
+        let spec: HealthPolicySpec = serde_json::from_value(spec).unwrap();
+        let stored = HealthPolicyStatus::default();
+        let facts = facts(&spec, &stored);
         summarize(&facts, selected.iter().copied())
     }
 
@@ -438,16 +423,7 @@ mod tests {
         let of = |mode: &str, ride_along| {
             let spec: HealthPolicySpec = serde_json::from_value(json!({"selector": {}, "mode": mode})).unwrap();
             let stored = HealthPolicyStatus::default();
-            let facts = PolicyFacts {
-                now: Timestamp::UNIX_EPOCH,
-                generation: 1,
-                deleting: false,
-                spec: Ok(&spec),
-                stored: &stored,
-                ride_along,
-                may_ride_along: None,
-            };
-            let status = summarize(&facts, std::iter::empty());
+            let status = summarize(&PolicyFacts { ride_along, ..facts(&spec, &stored) }, std::iter::empty());
             let found = status.conditions.iter().find(|c| c.type_ == "RidesAlong");
             found.map(|c| format!("{} {}", c.status, c.reason))
         };
@@ -462,15 +438,7 @@ mod tests {
     fn a_summary_that_says_the_same_is_equal() {
         let spec: HealthPolicySpec = serde_json::from_value(json!({"selector": {}, "mode": "Enforce"})).unwrap();
         let stored = HealthPolicyStatus::default();
-        let facts = PolicyFacts {
-            now: Timestamp::UNIX_EPOCH,
-            generation: 3,
-            deleting: false,
-            spec: Ok(&spec),
-            stored: &stored,
-            ride_along: RideAlong::Off,
-            may_ride_along: None,
-        };
+        let facts = facts(&spec, &stored);
         let first = summarize(&facts, [one("a", Owner::This, FINE)].into_iter());
         let later = Timestamp::from_second(1000).unwrap();
         let second = PolicyFacts { now: later, stored: &first, ..facts };

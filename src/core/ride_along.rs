@@ -4,8 +4,6 @@
 //! so each is told in its status which policies are stronger, and acts on changes only once the weaker ones know of it.
 //! In between nothing rides along, and the operator brings the fields by a rollout of its own.
 
-use std::cmp::Ordering;
-
 use super::ownership::{Contender, rank};
 use crate::api::policy_status::{RideAlongStatus, StrongerPolicy};
 use crate::api::selector::Selector;
@@ -29,6 +27,28 @@ pub enum RideAlong {
     NotServed,
 }
 
+impl RideAlong {
+    /// Reason and sentence, for the log and the condition alike; `None` when there is nothing to say.
+    pub fn told(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Off => None,
+            Self::Installed => {
+                Some(("Installed", "What users create or change carries the policy's fields when it is stored."))
+            }
+            Self::NotServed => Some((
+                "NotServed",
+                "This API server has no MutatingAdmissionPolicy (Kubernetes 1.36): the policy's fields come by one more rollout \
+                 after a Deployment is created, or loses them in a change.",
+            )),
+            Self::NotInstalled => Some((
+                "NotInstalled",
+                "This API server could let the policy ride along in users' writes, but its MutatingAdmissionPolicy is not \
+                 installed: helm upgrade brings it. Until then its fields come by one more rollout.",
+            )),
+        }
+    }
+}
+
 /// Another policy of the namespace that is not being deleted.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer<'a> {
@@ -38,7 +58,8 @@ pub struct Peer<'a> {
     pub stored: Option<&'a RideAlongStatus>,
 }
 
-/// What to store of `this` policy, given whether the ledgers of its namespace hold originals, and whether to look again, because a weaker one does not know of it yet.
+/// What to store of `this` policy, given whether the ledgers of its namespace hold originals; and whether to look again,
+/// because a weaker one does not know of it yet.
 pub fn status<'a>(
     this: &Peer<'a>,
     generation: i64,
@@ -47,7 +68,7 @@ pub fn status<'a>(
 ) -> (RideAlongStatus, bool) {
     let overlapping = others.filter(|other| !are_disjoint(this.contender.selector, other.contender.selector));
     let (weaker, mut stronger): (Vec<Peer<'_>>, Vec<Peer<'_>>) =
-        overlapping.partition(|other| rank(&this.contender).cmp(&rank(&other.contender)) == Ordering::Less);
+        overlapping.partition(|other| rank(&this.contender) < rank(&other.contender));
     stronger.sort_by(|one, two| one.contender.name.cmp(two.contender.name));
     let listed = |peer: &Peer<'_>| StrongerPolicy {
         name: peer.contender.name.into(),
