@@ -78,19 +78,13 @@ async fn change(ns: &TestNamespace, round: usize) -> f64 {
 
 async fn with_policies(policies: usize) -> TestNamespace {
     let ns = TestNamespace::new(&format!("policies-{policies}")).await;
-    let release = format!("{}-gracekeeper", ns.name);
-    let namespaces = format!("namespaces={{{}}}", ns.name);
-    let rendered = ns.cluster.render(&release, &ns.name, &["ride-along"], &["--set", &namespaces]);
-    ns.cluster.try_kubectl(&["apply", "--server-side", "-f", "-"], &rendered).unwrap();
+    ns.cluster.install_ride_along(&format!("{}-gracekeeper", ns.name), &ns.name, &[&ns.name]);
     for n in (0..policies).rev() {
         let mut policy = web_policy();
         let tier = if n == 0 { "web".to_owned() } else { format!("other-{n}") };
         policy["selector"] = json!({"matchLabels": {"tier": tier}});
         policy["rollout"] = json!({"minReadySeconds": 10});
-        let name = format!("p{n}");
-        ns.policy(&name, policy).await;
-        let status = json!({"status": {"rideAlong": {"generation": 1}}});
-        ns.policies().patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+        ns.policy_that_rides(&format!("p{n}"), policy).await;
     }
     ns.create_deployment(deployment("web", 0, vec![container()])).await;
     if policies > 0 {

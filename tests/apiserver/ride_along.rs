@@ -9,10 +9,10 @@ mod harmless;
 mod operating;
 mod same_as_planned;
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use gracekeeper::api::{HealthPolicySpec, MARKER_ANNOTATION};
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::PostParams;
 use serde_json::{Value, json};
 
 use crate::support::namespace::{container, deployment, permissive};
@@ -21,6 +21,9 @@ use crate::support::{Cluster, TestNamespace, eventually};
 /// A namespace in which policies ride along. It ends with the cluster, or with [`Drop`] on one that stays.
 struct Ridden {
     ns: TestNamespace,
+    /// Another one, for policies that only tell how far the API server has read.
+    canaries: TestNamespace,
+    sent: AtomicU32,
     release: String,
 }
 
@@ -40,46 +43,33 @@ impl Ridden {
             return None;
         }
         let ns = TestNamespace::on(cluster, topic, labels).await;
+        let canaries = TestNamespace::on(cluster, &format!("{topic}-canaries"), json!({})).await;
+        // The ServiceAccount of this name, in that namespace, is the operator's.
         let release = format!("{}-gracekeeper", ns.name);
-        let ridden = Self { ns, release };
-        ridden.install(&[]);
-        ridden.is_active().await;
+        cluster.install_ride_along(&release, &ns.name, &[&ns.name, &canaries.name]);
+        let ridden = Self { ns, canaries, sent: AtomicU32::new(0), release };
+        ridden.informed().await;
         Some(ridden)
-    }
-
-    /// Applies what the chart renders, for this namespace only.
-    fn install(&self, values: &[&str]) {
-        let name = &self.ns.name;
-        let namespaces = format!("namespaces={{{name}}}");
-        let more = [&["--set", &namespaces], values].concat();
-        let rendered = self.ns.cluster.render(&self.release, name, &["ride-along"], &more);
-        self.ns.cluster.try_kubectl(&["apply", "--server-side", "-f", "-"], &rendered).unwrap();
-    }
-
-    /// Waits until the API server evaluates it, and says that it found nothing wrong with the expressions.
-    async fn is_active(&self) {
-        self.policy(
-            "warm-up",
-            json!({"selector": {"matchLabels": {"warm": "up"}}, "mode": "Enforce",
-            "shutdown": {"drainSeconds": 1, "finishSeconds": 1}}),
-        )
-        .await;
-        let mut object = deployment("warm-up", 1, vec![container()]);
-        object["metadata"]["labels"] = json!({"warm": "up"});
-        eventually("the admission policy acts", || async { marker(&self.would_create(object.clone()).await) }).await;
-        self.ns.delete_policy("warm-up").await;
     }
 
     /// Applies a policy and says of it what the operator would, when no other policy is there.
     async fn policy(&self, name: &str, spec: Value) {
-        self.ns.policy(name, spec).await;
-        self.is_known(name).await;
+        self.ns.policy_that_rides(name, spec).await;
     }
 
-    async fn is_known(&self, name: &str) {
-        let generation = self.ns.policies().get(name).await.unwrap().metadata.generation;
-        let status = json!({"status": {"rideAlong": {"generation": generation}}});
-        self.ns.policies().patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    /// The API server's admission has seen all policies as they are now. It reads them in the order in which they were
+    /// written, so one that comes after them tells.
+    async fn informed(&self) {
+        let label = format!("c{}", self.sent.fetch_add(1, Ordering::SeqCst));
+        let spec = json!({"selector": {"matchLabels": {"canary": label}}, "mode": "Enforce",
+            "shutdown": {"drainSeconds": 1, "finishSeconds": 1}});
+        self.canaries.policy(&label, spec).await;
+        let mut object = deployment("canary", 1, vec![container()]);
+        object["metadata"]["labels"] = json!({"canary": label});
+        eventually("the last policy rides along", || async {
+            marker(&would_create(&self.canaries, object.clone()).await.unwrap())
+        })
+        .await;
     }
 
     /// The policy is seen by the API server: a Deployment that it selects gets this.
@@ -120,5 +110,24 @@ fn spec_of(value: &Value) -> HealthPolicySpec {
     serde_json::from_value(value.clone()).unwrap()
 }
 
-/// Time in which an informer of the API server has surely seen a change; only where nothing can be waited for.
-const INFORMED: Duration = Duration::from_secs(2);
+/// The container of a Deployment, with these fields too.
+fn app(fields: &Value) -> Value {
+    let mut app = container();
+    app.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    app
+}
+
+fn kubectl(ns: &TestNamespace, words: &[&str], stdin: &str) -> Result<(), String> {
+    // `replace` loses against the Deployment controller now and then, as it does for people.
+    for _ in 0..20 {
+        match ns.cluster.try_kubectl(&[words, &["-n", &ns.name]].concat(), stdin) {
+            Err(error) if error.contains("(Conflict)") => {}
+            answer => return answer.map(|_| ()),
+        }
+    }
+    Err("conflicts, again and again".into())
+}
+
+fn apply_server_side(ns: &TestNamespace, manager: &str, manifest: &Value) -> Result<(), String> {
+    kubectl(ns, &["apply", "--server-side", "--field-manager", manager, "-f", "-"], &manifest.to_string())
+}

@@ -10,8 +10,8 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::same_as_planned::essence;
-use super::{INFORMED, Ridden, annotation, marker, spec_of};
-use crate::support::namespace::{container, deployment, pod, web_policy};
+use super::{Ridden, annotation, app, apply_server_side, kubectl, marker, spec_of};
+use crate::support::namespace::{deployment, pod, web_policy};
 use crate::support::{TestNamespace, eventually};
 
 /// Two namespaces that live through the same.
@@ -35,8 +35,7 @@ impl Twins {
     async fn policy(&mut self, spec: &Value) {
         self.policy = spec_of(spec);
         self.ridden.policy("web", spec.clone()).await;
-        // Nothing tells when its informer has seen an edit of a policy that may want nothing.
-        tokio::time::sleep(INFORMED).await;
+        self.ridden.informed().await;
     }
 
     /// Does the same in both; where nothing rides along, the planner writes afterwards.
@@ -79,36 +78,17 @@ impl Twins {
 }
 
 fn web(image: &str) -> Value {
-    let mut app = container();
-    app["image"] = json!(image);
-    deployment("web", 1, vec![app])
+    with(image, json!({}))
 }
 
 /// A manifest whose container has these fields too.
-fn with(image: &str, fields: Value) -> Value {
-    let mut manifest = web(image);
-    let app = manifest["spec"]["template"]["spec"]["containers"][0].as_object_mut().unwrap();
-    app.extend(fields.as_object().unwrap().clone());
-    manifest
-}
-
-fn kubectl(ns: &TestNamespace, words: &[&str], stdin: &str) -> Result<(), String> {
-    // `replace` loses against the Deployment controller now and then, as it does for people.
-    for _ in 0..20 {
-        match ns.cluster.try_kubectl(&[words, &["-n", &ns.name]].concat(), stdin) {
-            Err(error) if error.contains("(Conflict)") => {}
-            answer => return answer.map(|_| ()),
-        }
-    }
-    Err("conflicts, again and again".into())
+fn with(image: &str, mut fields: Value) -> Value {
+    fields["image"] = json!(image);
+    deployment("web", 1, vec![app(&fields)])
 }
 
 fn apply_client_side(ns: &TestNamespace, manifest: &Value) -> Result<(), String> {
     kubectl(ns, &["apply", "-f", "-"], &manifest.to_string())
-}
-
-fn apply_server_side(ns: &TestNamespace, manager: &str, manifest: &Value) -> Result<(), String> {
-    kubectl(ns, &["apply", "--server-side", "--field-manager", manager, "-f", "-"], &manifest.to_string())
 }
 
 fn probes(object: &Value) -> Vec<&str> {

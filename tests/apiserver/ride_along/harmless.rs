@@ -1,36 +1,19 @@
 //! Nothing that a user may write is refused because of a policy, and nothing of theirs is lost or made up.
 
-use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::{Ridden, annotation, marker};
+use super::{Ridden, annotation, app, apply_server_side, kubectl, marker};
 use crate::support::eventually;
-use crate::support::namespace::{container, deployment, pod};
+use crate::support::namespace::{deployment, pod};
 use crate::support::operator::Operator;
 
 fn web(fields: Value) -> Value {
-    let mut app = container();
-    app.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-    deployment("web", 0, vec![app])
-}
-
-fn apply(ridden: &Ridden, manifest: &Value) -> Result<String, String> {
-    let words =
-        ["apply", "--server-side", "--field-manager=git", "--force-conflicts", "-n", &ridden.ns.name, "-f", "-"];
-    ridden.ns.cluster.try_kubectl(&words, &manifest.to_string())
+    deployment("web", 0, vec![app(&fields)])
 }
 
 async fn active(ridden: &Ridden, policy: Value) {
-    let drain = policy.pointer("/shutdown/drainSeconds").cloned();
     ridden.policy("web", policy).await;
-    let mut another = web(json!({}));
-    another["metadata"]["name"] = json!("another");
-    ridden
-        .seen(&another, "the policy is seen", |object| {
-            let sleep = pod(object)["containers"][0].pointer("/lifecycle/preStop/sleep/seconds").cloned();
-            drain.is_none() && marker(object).is_some() || drain.is_some() && sleep == drain
-        })
-        .await;
+    ridden.informed().await;
 }
 
 fn original(object: &Value, key: &str) -> Option<Value> {
@@ -75,7 +58,6 @@ async fn a_sleep_that_fits_is_not_refused_for_a_grace_period_of_ours() {
     ridden.ns.create_deployment(object).await;
     assert_eq!(pod(&ridden.ns.get("web").await)["terminationGracePeriodSeconds"], 30);
     active(&ridden, policy(18)).await;
-    tokio::time::sleep(super::INFORMED).await;
     for (hook, container) in [("preStop", "two"), ("postStart", "app")] {
         let second = json!({"name": container, "image": "y:1", "lifecycle": {hook: {"sleep": {"seconds": 29}}}});
         let patch = json!({"spec": {"template": {"spec": {"containers": [second]}}}});
@@ -91,10 +73,10 @@ async fn a_shorter_deadline_is_not_refused_for_min_ready_seconds_of_ours() {
     let Some(ridden) = Ridden::new("deadline").await else { return };
     active(&ridden, json!({"selector": {}, "mode": "Enforce", "rollout": {"minReadySeconds": 9}})).await;
     let mut manifest = web(json!({}));
-    apply(&ridden, &manifest).unwrap();
+    apply_server_side(&ridden.ns, "git", &manifest).unwrap();
     assert_eq!(ridden.ns.get("web").await["spec"]["minReadySeconds"], 9);
     manifest["spec"]["progressDeadlineSeconds"] = json!(5);
-    apply(&ridden, &manifest).unwrap();
+    apply_server_side(&ridden.ns, "git", &manifest).unwrap();
     let stored = ridden.ns.get("web").await;
     assert_eq!(
         (stored["spec"]["progressDeadlineSeconds"].as_i64(), stored["spec"]["minReadySeconds"].as_i64()),
@@ -115,14 +97,14 @@ async fn applying_a_manifest_again_leaves_its_original_as_it_was() {
         ("another type", json!({"exec": {"command": ["ready"]}, "periodSeconds": 20, "failureThreshold": 10})),
     ] {
         let mut manifest = web(json!({"readinessProbe": own}));
-        apply(&ridden, &manifest).unwrap();
+        apply_server_side(&ridden.ns, "git", &manifest).unwrap();
         let first = ridden.ns.get("web").await;
         let was = original(&first, READINESS).unwrap();
         let expected = |key: &str, default: Value| own.get(key).cloned().unwrap_or(default);
         assert_eq!(was["periodSeconds"], expected("periodSeconds", json!(10)), "{what}");
         for image in ["x:2", "x:2", "x:3"] {
             manifest["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
-            apply(&ridden, &manifest).unwrap();
+            apply_server_side(&ridden.ns, "git", &manifest).unwrap();
             let again = ridden.ns.get("web").await;
             assert_eq!(original(&again, READINESS).unwrap(), was, "{what}");
             let probe = &pod(&again)["containers"][0]["readinessProbe"];
@@ -144,11 +126,7 @@ async fn what_the_workload_drops_is_not_given_back() {
     let [grace, ready] = [key("terminationGracePeriodSeconds"), key("minReadySeconds")];
     let made = ridden.ns.get("web").await;
     assert_eq!((original(&made, &grace), original(&made, &ready)), (Some(json!(10)), Some(json!(3))));
-    eventually("the manifest without them is put", || async {
-        let words = ["replace", "-n", &ridden.ns.name, "-f", "-"];
-        ridden.ns.cluster.try_kubectl(&words, &web(json!({})).to_string()).ok()
-    })
-    .await;
+    kubectl(&ridden.ns, &["replace", "-f", "-"], &web(json!({})).to_string()).unwrap();
     let put = ridden.ns.get("web").await;
     assert_eq!(original(&put, READINESS), Some(Value::Null), "there is none any more");
     assert_eq!((original(&put, &grace), original(&put, &ready)), (Some(json!(30)), Some(json!(0))));
@@ -197,11 +175,8 @@ async fn a_probe_whose_original_only_the_operator_knows_is_not_taken_out() {
     let mut keep = policy;
     keep["whenAlreadySet"] = json!("Keep");
     keep["containers"] = json!([]);
-    ns.policy("web", keep).await;
-    let generation = ns.policies().get("web").await.unwrap().metadata.generation;
-    let status = json!({"status": {"rideAlong": {"generation": generation}}});
-    ns.policies().patch_status("web", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
-    tokio::time::sleep(super::INFORMED).await;
+    ridden.policy("web", keep).await;
+    ridden.informed().await;
     ns.cluster.kubectl(&["set", "image", "deploy/web", "app=x:2", "-n", &ns.name]);
     let changed = ns.get("web").await;
     assert_eq!(pod(&changed)["containers"][0]["readinessProbe"]["httpGet"]["path"], "/ours", "it waits");

@@ -25,17 +25,23 @@ async fn may_ride(ridden: &Ridden, name: &str) {
     .await;
 }
 
+/// An operator, and this policy as it rides along.
+async fn operated(ridden: &Ridden, policy: Value) -> Operator {
+    let operator = Operator::start_with(&ridden.ns, INSTALLED).await;
+    ridden.ns.policy("web", policy).await;
+    may_ride(ridden, "web").await;
+    ridden.seen(&web("probe"), "the policy is seen", |object| marker(object).is_some()).await;
+    operator
+}
+
 #[tokio::test]
 async fn a_fleet_of_200_gets_one_revision_each_and_the_operator_writes_nothing() {
     let Some(ridden) = Ridden::new("fleet").await else { return };
     let ns = &ridden.ns;
-    let operator = Operator::start_with(ns, INSTALLED).await;
     let mut policy = web_policy();
     policy["rollout"] = json!({"minReadySeconds": 1});
-    ns.policy("web", policy).await;
+    let operator = operated(&ridden, policy).await;
     ns.policy_says("web", "RidesAlong", "Installed").await;
-    may_ride(&ridden, "web").await;
-    ridden.seen(&web("probe"), "the policy is seen", |object| marker(object).is_some()).await;
 
     let names: Vec<String> = (0..200).map(|n| format!("web-{n}")).collect();
     let all: Vec<Value> = names.iter().map(|name| web(name)).collect();
@@ -66,13 +72,10 @@ async fn a_fleet_of_200_gets_one_revision_each_and_the_operator_writes_nothing()
 async fn an_original_that_was_ridden_over_comes_back_with_the_release() {
     let Some(ridden) = Ridden::new("originals").await else { return };
     let ns = &ridden.ns;
-    let operator = Operator::start_with(ns, INSTALLED).await;
     let mut policy = web_policy();
     policy["whenAlreadySet"] = json!("Replace");
     policy["rollout"] = json!({"minReadySeconds": 2});
-    ns.policy("web", policy).await;
-    may_ride(&ridden, "web").await;
-    ridden.seen(&web("probe"), "the policy is seen", |object| marker(object).is_some()).await;
+    let operator = operated(&ridden, policy).await;
     let own = json!({"exec": {"command": ["sh", "-c", "test \"ü\" = \"$(cat /x)\"\t&& true"]}, "periodSeconds": 7, "failureThreshold": 9});
     let mut object = web("web");
     object["spec"]["minReadySeconds"] = json!(1);

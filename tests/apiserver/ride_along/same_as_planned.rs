@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Ridden, generate, marker, spec_of, would_create};
 use crate::support::TestNamespace;
 use crate::support::cluster::root;
-use crate::support::namespace::{container, deployment, web_policy};
+use crate::support::namespace::web_policy;
 
 fn planned(policy: &HealthPolicySpec, deployment: &Value) -> Plan {
     plan(&Input { policy: Some(policy), deployment, held: &[], surroundings: &Surroundings::default() })
@@ -141,19 +141,6 @@ fn of_case(object: &Value, case: usize) -> Value {
     object
 }
 
-/// Waits until the API server has seen the last of the policies, which came in order.
-async fn all_seen(ridden: &Ridden, last: usize) {
-    ridden
-        .policy(
-            "last",
-            json!({"selector": {"matchLabels": {"case": format!("c{last}")}}, "mode": "Enforce",
-            "shutdown": {"drainSeconds": 1, "finishSeconds": 1}}),
-        )
-        .await;
-    let object = of_case(&deployment("last", 1, vec![container()]), last);
-    ridden.seen(&object, "the last policy is seen", |object| marker(object).is_some()).await;
-}
-
 #[tokio::test]
 async fn every_fixture_is_stored_as_it_is_planned_under_every_policy() {
     let Some(ridden) = Ridden::new("same-fixtures").await else { return };
@@ -186,7 +173,7 @@ async fn every_fixture_is_stored_as_it_is_planned_under_every_policy() {
     for (case, spec) in policies.iter().enumerate() {
         ridden.policy(&format!("p{case}"), enforcing(spec, case)).await;
     }
-    all_seen(&ridden, policies.len()).await;
+    ridden.informed().await;
     let mut compared = 0;
     for (case, spec) in policies.iter().enumerate() {
         let policy = spec_of(&enforcing(spec, case));
@@ -220,7 +207,7 @@ async fn generated_deployments_are_stored_as_they_are_planned() {
             cases.push((case, spec_of(&enforcing(&spec, case)), objects));
         }
     }
-    all_seen(&ridden, CASES).await;
+    ridden.informed().await;
     let (mut compared, mut kinds) = (0, BTreeSet::new());
     for (case, policy, objects) in &cases {
         for object in objects {

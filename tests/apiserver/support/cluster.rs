@@ -84,6 +84,14 @@ impl Cluster {
         self.until_refused(&["create", "-n", "default", "-f", "-"], &policy, "gracekeeper-revert");
     }
 
+    /// Lets policies ride along in these namespaces and in no others; `system` is the one of the operator.
+    #[allow(dead_code)] // not every suite does
+    pub(crate) fn install_ride_along(&self, release: &str, system: &str, namespaces: &[&str]) {
+        let namespaces = format!("namespaces={{{}}}", namespaces.join(","));
+        let rendered = self.render(release, system, &["ride-along"], &["--set", &namespaces]);
+        self.try_kubectl(&["apply", "--server-side", "-f", "-"], &rendered).unwrap();
+    }
+
     /// Tries this as a dry run until the admission policy refuses it.
     pub(crate) fn until_refused(&self, arguments: &[&str], object: &Value, policy: &str) {
         let arguments = [arguments, &["--dry-run=server"]].concat();

@@ -79,6 +79,15 @@ impl TestNamespace {
         self.policies().patch(name, &PatchParams::apply("test").force(), &Patch::Apply(object)).await.unwrap();
     }
 
+    /// Applies a policy and says of it what the operator would: that no other one stands against its riding along.
+    #[allow(dead_code)] // not every suite has no operator
+    pub(crate) async fn policy_that_rides(&self, name: &str, spec: Value) {
+        self.policy(name, spec).await;
+        let generation = self.policies().get(name).await.unwrap().metadata.generation;
+        let status = json!({"status": {"rideAlong": {"generation": generation}}});
+        self.policies().patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    }
+
     /// Creates a Deployment and waits until its pods run.
     pub(crate) async fn deployment(&self, name: &str, replicas: i32, container: Value) -> Value {
         self.create_deployment(deployment(name, replicas, vec![container])).await;
