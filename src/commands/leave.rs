@@ -54,21 +54,32 @@ async fn leave(args: &LeaveArgs) -> anyhow::Result<()> {
     if policies.is_empty() && names(&scopes, Kind::WorkloadHealth).await?.is_empty() {
         return say("There is no HealthPolicy: nothing is governed.");
     }
+    let mut orphans = Names::new();
     for (namespace, name) in &policies {
         // Any connection reaches every namespace; there is at least one, or there were no policies.
-        if let Some((cluster, _)) = scopes.first() {
-            cluster.delete_in(namespace, Kind::HealthPolicy, name).await?;
+        if let Some((cluster, _)) = scopes.first()
+            && !cluster.delete_in(namespace, Kind::HealthPolicy, name).await?
+        {
+            orphans.insert((namespace.clone(), name.clone()));
         }
     }
-    say(&format!("Deleted {}; the operator now gives back what it wrote.", policies_of(policies.len())))?;
+    let deleted = policies.len() - orphans.len();
+    say(&format!("Deleted {}; the operator now gives back what it wrote.", policies_of(deleted)))?;
+    if !orphans.is_empty() {
+        let listing = listing(&orphans, &Names::new());
+        say(&format!("Not waited for, as its namespace does not exist and so nothing of it is governed: {listing}."))?;
+    }
+    let exists = |(namespace, _): &(String, String)| orphans.iter().all(|(gone, _)| gone != namespace);
 
     let begun = Instant::now();
     let limit = Duration::from_secs(args.timeout);
     let mut left_before = usize::MAX;
     loop {
-        let policies = names(&scopes, Kind::HealthPolicy).await?;
+        let mut policies = names(&scopes, Kind::HealthPolicy).await?;
         // A WorkloadHealth goes last: when its Deployment is no longer held and has everything back.
-        let workloads = names(&scopes, Kind::WorkloadHealth).await?;
+        let mut workloads = names(&scopes, Kind::WorkloadHealth).await?;
+        policies.retain(exists);
+        workloads.retain(exists);
         if policies.is_empty() && workloads.is_empty() {
             return say("Every Deployment has been let go.");
         }

@@ -176,6 +176,48 @@ async fn leaving_gives_everything_back_and_strands_nothing_without_an_operator()
     assert!(ns.policies().get_opt("web").await.unwrap().is_none());
 }
 
+#[tokio::test]
+async fn a_policy_whose_namespace_is_gone_does_not_keep_anybody_from_leaving() {
+    let ns = TestNamespace::new("orphan").await;
+    // With it come the guards, under which nothing there can be deleted.
+    let _identity = crate::support::operator::Identity::install(&ns);
+    let mut policy = web_policy();
+    policy["mode"] = "Audit".into();
+    ns.policy("web", policy).await;
+    ns.cluster.kubectl(&[
+        "patch",
+        "healthpolicy",
+        "web",
+        "-n",
+        &ns.name,
+        "--type=merge",
+        "-p",
+        r#"{"metadata":{"finalizers":["gracekeeper.dev/release"]}}"#,
+    ]);
+    // As a namespace controller does it that does not know the kind: it gives the namespace up before its content.
+    ns.cluster.kubectl(&["delete", "namespace", &ns.name, "--wait=false"]);
+    let path = format!("/api/v1/namespaces/{}/finalize", ns.name);
+    let nothing =
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": ns.name}, "spec": {"finalizers": []}});
+    ns.cluster.try_kubectl(&["replace", "--raw", &path, "-f", "-"], &nothing.to_string()).unwrap();
+    eventually("it cannot be deleted any more", || async {
+        let words = ["delete", "healthpolicy", "web", "-n", &ns.name, "--wait=false"];
+        ns.cluster.try_kubectl(&words, "").is_err_and(|error| error.contains("namespaces")).then_some(())
+    })
+    .await;
+    assert!(ns.policies().get_opt("web").await.unwrap().is_some(), "it is still there");
+
+    let policy = format!("HealthPolicy {}/web", ns.name);
+    let sentences =
+        ["Deleted 0 HealthPolicies;", "its namespace does not exist", &policy, "Every Deployment has been let go."];
+    assert_ended(&leave(&ns, "5").await, 0, &sentences);
+
+    // What a person can do about it.
+    ns.cluster.kubectl(&["create", "namespace", &ns.name]);
+    let none = r#"{"metadata":{"finalizers":null}}"#;
+    ns.cluster.kubectl(&["patch", "healthpolicy", "web", "-n", &ns.name, "--type=merge", "-p", none]);
+}
+
 /// `helm template | kubeconform` never sees this hook: it is rendered only where Helm asks a cluster.
 #[tokio::test]
 async fn the_hook_that_leaves_before_an_uninstall_is_valid_and_restricted() {

@@ -52,6 +52,13 @@ pub(crate) async fn a_restart_of_the_kubelet_writes_nothing(world: &'static Worl
 
 /// Kills it, lets it be away for a while, and starts it again.
 async fn is_away(world: &'static World, process: &str, time: Duration) -> Instant {
+    // An API server that starts does not serve the kinds of CRDs at once: a namespace that goes in that moment is gone before
+    // its policies, which then nobody can delete (kubernetes/pkg/controller/namespace/deletion).
+    eventually("no namespace of an earlier test is on its way out", || async {
+        let phases = world.cluster.kubectl(&["get", "namespaces", "-o", "jsonpath={.items[*].status.phase}"]);
+        (!phases.contains("Terminating")).then_some(())
+    })
+    .await;
     world.node("stop", &[process]);
     tokio::time::sleep(time).await; // the outage itself
     world.node("start", &[process]);
