@@ -50,8 +50,8 @@ run: ## Run the operator against the current KUBECONFIG
 .PHONY: generate
 generate: ## Write the CRDs, rules, dashboard and the generated parts of the docs anew
 	@$(RIG)/setup --no-rig
-	UPDATE=1 cargo test --locked --test repository
-	UPDATE=1 cargo test --locked --lib commands::report
+	UPDATE=1 cargo test --locked --all-features --test repository
+	UPDATE=1 cargo test --locked --all-features --lib commands::report
 
 .PHONY: fmt
 fmt: ## Format the code
@@ -66,12 +66,12 @@ clean: ## Remove target/ (binaries that all clones share stay in the cache folde
 .PHONY: test-unit
 test-unit: ## Unit and property tests; no cluster
 	@$(RIG)/setup --no-rig
-	cargo test --locked --lib --bins
+	cargo test --locked --all-features --lib --bins
 
 .PHONY: test-apiserver
 test-apiserver: ## Tests on a real API server (KUBERNETES_VERSION=1.34: that one; USE_EXISTING_CLUSTER=true: the one in KUBECONFIG)
 	@$(RIG)/setup
-	@$(WITH_RIG) cargo test --locked --test apiserver
+	@$(WITH_RIG) cargo test --locked --all-features --test apiserver
 
 .PHONY: test-matrix
 test-matrix: ## The same on each Kubernetes version of e2e/rig/versions.env, oldest first
@@ -104,7 +104,7 @@ report-check: ## The report's pictures in a headless browser: light, dark, narro
 .PHONY: explore
 explore: ## The rollout gate's states, of more pods and with more actors than each test run has time for
 	@$(RIG)/setup --no-rig
-	GRACEKEEPER_EXPLORE=1 cargo test --locked --lib explore -- --nocapture --test-threads 1
+	GRACEKEEPER_EXPLORE=1 cargo test --locked --all-features --lib explore -- --nocapture --test-threads 1
 
 .PHONY: e2e
 e2e: ## On a real node with real containers, root on Linux: image, Helm, probes, requests, outages (ONLY="WORD..." chooses)
