@@ -104,7 +104,7 @@ since the stable pods were seen to be well, or for what lasts for `patience.star
 
 ## Limits of handing back
 
-- With one pod of slack (`maxSurge` + `maxUnavailable` = 1) and the new version one pod larger, the Deployment controller
+- With one pod of slack (`maxSurge` + `maxUnavailable` = 1) and another version one pod larger, the Deployment controller
   undoes every single change. The gate then tries to swap both sizes by two quick writes, at most 5 times, and otherwise
   holds (`RestoreBlocked`). Two pods of slack avoid that.
 - A version that is whole and all available is saturated: the controller empties the others even while paused (`Regressed`).

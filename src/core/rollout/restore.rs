@@ -146,13 +146,21 @@ fn gain(
         .collect();
     let answered = while_paused(&written, wanted);
     let sums = |of: &dyn Fn(usize) -> u32| -> u32 { (0..sizes.len()).filter(|index| *index != home).map(of).sum() };
+    let before: Vec<u32> = sizes.iter().map(|size| size.replicas).collect();
+    let rejected = |replicas: &[u32]| -> u32 {
+        let theirs =
+            sizes.iter().zip(replicas).enumerate().filter(|(index, (size, _))| *index != home && size.is_current);
+        theirs.map(|(_, (_, replicas))| *replicas).sum()
+    };
     let before_others = others(sizes, home);
     let after_others = sums(&|index| answered.get(index).copied().unwrap_or(0));
     let before_home = sizes.get(home).map_or(0, |size| size.replicas);
     let after_home = answered.get(home).copied().unwrap_or(0);
     let is_last = after_others == 0;
     let is_forward = after_others < before_others || after_home > before_home && after_others <= before_others;
-    if !is_forward || after_home < before_home && !is_last {
+    // With a third version there, the rejected one first makes way for that one, where it cannot for the stable one.
+    let is_aside = after_others == before_others && rejected(&answered) < rejected(&before);
+    if !(is_forward || is_aside) || after_home < before_home && !is_last {
         return None;
     }
     // Ready pods that the write, and then the answer, take out at worst.
@@ -177,31 +185,33 @@ fn gain(
     Some((forward, -i64::from(lost), -i64::from(write.to.abs_diff(old))))
 }
 
-/// With one pod of slack and the new version one pod larger, every single write is undone at the tie. So it is lowered
-/// by one pod that is not ready, and the stable one raised before the controller answers. When the controller is
-/// faster, nothing is lost; the gate tries a few times.
+/// With one pod of slack and another version one pod larger, every single write is undone at the tie. So it is lowered
+/// by one pod, if there is one, that is not ready, and the stable one raised before the controller answers. When the
+/// controller is faster, nothing is lost; the gate tries a few times.
 fn begin_swap(deployment: &Deployed, sizes: &[Size<'_>], ready: &[u32], home: usize, wanted: Wanted) -> Option<Stride> {
     let stable = sizes.get(home)?;
-    let (index, candidate) = single_other(sizes, home)?;
-    let sum = stable.replicas.checked_add(candidate.replicas)?;
-    let has_unready = ready.get(index).copied().unwrap_or(0) < candidate.replicas;
+    let (index, other) = largest_other(sizes, home)?;
+    let has_unready = ready.get(index).copied().unwrap_or(0) < other.replicas;
     let all: u32 = ready.iter().sum();
     let may_lose = has_unready || all > deployment.floor();
-    let fits = sum == wanted.ceiling && candidate.replicas == stable.replicas.checked_add(1)? && may_lose;
-    fits.then(|| Stride { index, to: candidate.replicas - 1 })
+    let fits = sum(sizes)? == wanted.ceiling && other.replicas == stable.replicas.checked_add(1)? && may_lose;
+    fits.then(|| Stride { index, to: other.replicas - 1 })
 }
 
 /// The second half of a swap: both are equal, and one pod below the ceiling.
 fn finish_swap(sizes: &[Size<'_>], home: usize, wanted: Wanted) -> Option<Stride> {
     let stable = sizes.get(home)?;
-    let (_, candidate) = single_other(sizes, home)?;
-    let sum = stable.replicas.checked_add(candidate.replicas)?;
-    let fits = sum.checked_add(1)? == wanted.ceiling && stable.replicas == candidate.replicas;
+    let (_, other) = largest_other(sizes, home)?;
+    let fits = sum(sizes)?.checked_add(1)? == wanted.ceiling && stable.replicas == other.replicas;
     fits.then(|| Stride { index: home, to: stable.replicas + 1 })
 }
 
-fn single_other<'a, 'b>(sizes: &'a [Size<'b>], home: usize) -> Option<(usize, &'a Size<'b>)> {
-    let mut active = sizes.iter().enumerate().filter(|(index, size)| *index != home && size.replicas > 0);
-    let first = active.next()?;
-    active.next().is_none().then_some(first)
+fn sum(sizes: &[Size<'_>]) -> Option<u32> {
+    sizes.iter().try_fold(0, |sum: u32, size| sum.checked_add(size.replicas))
+}
+
+/// The largest but the stable one; of equals the rejected one.
+fn largest_other<'a, 'b>(sizes: &'a [Size<'b>], home: usize) -> Option<(usize, &'a Size<'b>)> {
+    let active = sizes.iter().enumerate().filter(|(index, size)| *index != home && size.replicas > 0);
+    active.max_by_key(|(_, size)| (size.replicas, size.is_current))
 }

@@ -185,3 +185,97 @@ fn an_annotation_that_would_stop_later_rollouts_is_refreshed_before_a_pause_ends
     sizes[0].desired = Some(4);
     assert_eq!(before_resume(&deployed(3, 1, 0), &sizes), write(0, 4));
 }
+
+/// Three revisions: the stable one, one that was let in and replaced before it was proven, and the rejected one.
+fn three(replicas: u32, surge: u32, pods: [(u32, u32); 3]) -> Vec<Revision> {
+    let mut all = revisions(replicas, surge, pods[0], pods[2]);
+    let [(_, _), (size, ready), _] = pods;
+    let between = Revision {
+        uid: "between".into(),
+        name: "between".into(),
+        created: Some(Timestamp::from_second(1).unwrap() + jiff::SignedDuration::from_millis(500)),
+        version: Version { template_hash: "between".into(), app_hash: "between".into(), ..Version::default() },
+        replicas: size,
+        pods: size,
+        ready,
+        available: ready,
+        ..all[0].clone()
+    };
+    all.insert(1, between);
+    all
+}
+
+/// Writes until nothing is left to do, the controller answering each; all pods of the first two are ready, of the rejected
+/// version so many. Every size on the way.
+fn way_back(deployment: &Deployed, mut sizes: [u32; 3], bad_ready: u32) -> (Step, Vec<[u32; 3]>) {
+    let (replicas, surge) = (deployment.replicas, deployment.max_surge);
+    let mut path = vec![sizes];
+    loop {
+        let ready = [sizes[0], sizes[1], bad_ready.min(sizes[2])];
+        let all = three(replicas, surge, [0, 1, 2].map(|index| (sizes[index], ready[index])));
+        let step = next(deployment, &all, "old");
+        let (Step::Write(write) | Step::FinishSwap(write) | Step::BeginSwap(write)) = &step else {
+            return (step, path);
+        };
+        assert!(path.len() < 60, "it ends: {path:?}");
+        sizes[write.index] = write.to;
+        // The second half of a swap comes before the controller's answer.
+        if !matches!(step, Step::BeginSwap(_)) {
+            let current = |revision: &Revision| &*revision.name == "new";
+            let written: Vec<Size<'_>> = all
+                .iter()
+                .zip(sizes)
+                .map(|(revision, replicas)| Size {
+                    replicas,
+                    available: revision.available,
+                    desired: revision.desired,
+                    most: revision.most,
+                    created: revision.created,
+                    name: &revision.name,
+                    is_current: current(revision),
+                })
+                .collect();
+            let ceiling = deployment.ceiling();
+            let answer = while_paused(&written, Wanted { replicas, ceiling, pods: ceiling });
+            sizes = [answer[0], answer[1], answer[2]];
+        }
+        let left: u32 = sizes.iter().zip(ready).map(|(size, ready)| ready.min(*size)).sum();
+        let least = deployment.floor().min(ready.iter().sum());
+        assert!(left >= least, "ready pods stay: {path:?}, then {sizes:?}");
+        path.push(sizes);
+    }
+}
+
+#[test]
+fn a_third_version_between_does_not_block_the_way_back() {
+    let strategies = [
+        (1, 1, 0),
+        (2, 1, 0),
+        (3, 1, 0),
+        (4, 1, 1),
+        (5, 2, 1),
+        (6, 2, 1),
+        (6, 1, 1),
+        (6, 2, 0),
+        (10, 3, 2),
+        (10, 1, 0),
+    ];
+    for (replicas, surge, unavailable) in strategies {
+        let deployment = deployed(replicas, surge, unavailable);
+        let ceiling = deployment.ceiling();
+        for stable in 0..=ceiling {
+            for between in u32::from(stable == 0)..ceiling.saturating_sub(stable) {
+                let bad = ceiling - stable - between;
+                for ready in 0..=bad {
+                    let (end, path) = way_back(&deployment, [stable, between, bad], ready);
+                    let is_whole = bad == replicas && ready == replicas;
+                    let want = if is_whole { Step::Saturated } else { Step::Done };
+                    assert_eq!(end, want, "{replicas}+{surge}-{unavailable}, {ready} ready: {path:?}");
+                }
+            }
+        }
+    }
+    // As it was found: 6 replicas with the strategy that Kubernetes gives.
+    let (_, path) = way_back(&deployed(6, 2, 1), [2, 3, 3], 1);
+    assert_eq!(path[1][2], 2, "the rejected version makes way for the one between: {path:?}");
+}
