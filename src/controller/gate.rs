@@ -53,6 +53,7 @@ pub(crate) fn verdict(
     is_fresh: bool,
     is_budget_spent: bool,
     refused_revert: Option<&str>,
+    paused_at: Option<i64>,
 ) -> Option<Verdict> {
     let memory = gathered.health.as_ref().and_then(|health| health.gate.clone());
     let gating = match &gathered.owner {
@@ -87,6 +88,7 @@ pub(crate) fn verdict(
         memory: &memory,
         request: view.request.as_ref(),
         refused_revert,
+        paused_at,
     }))
 }
 

@@ -42,6 +42,8 @@ struct Remembered {
     gates: HashMap<Key, (GateState, Option<i64>)>,
     /// Stable templates that the API server refused: for which generation of the Deployment, and its words.
     refused_reverts: HashMap<Key, (i64, String)>,
+    /// Our last pauses that the API server answered: uid of the Deployment, and the generation that it got.
+    pauses: HashMap<Key, (Box<str>, i64)>,
     /// Since when a pause for evidence is tried.
     reacting: HashMap<Key, Instant>,
     /// Deployments that were looked at while the picture was not up to date.
@@ -177,6 +179,7 @@ impl Memory {
                 || r.failures.contains_key(key)
                 || r.gates.contains_key(key)
                 || r.refused_reverts.contains_key(key)
+                || r.pauses.contains_key(key)
         })
     }
 
@@ -226,6 +229,16 @@ impl Memory {
         self.with(|r| r.refused_reverts.get(key).filter(|(of, _)| *of == generation).map(|(_, said)| said.clone()))
     }
 
+    /// The API server has paused the Deployment for us, which brought this generation.
+    pub(crate) fn paused(&self, key: &Key, uid: &str, generation: i64) {
+        self.with(|r| r.pauses.insert(key.clone(), (uid.into(), generation)));
+    }
+
+    /// The generation that our last pause of this Deployment brought.
+    pub(crate) fn paused_at(&self, key: &Key, uid: &str) -> Option<i64> {
+        self.with(|r| r.pauses.get(key).filter(|(of, _)| **of == *uid).map(|(_, generation)| *generation))
+    }
+
     /// A pause for evidence is about to be written; answers with since when it is tried, failures included.
     pub(crate) fn reacts_since(&self, key: &Key, due: Instant) -> Instant {
         self.with(|r| *r.reacting.entry(key.clone()).or_insert(due))
@@ -241,6 +254,7 @@ impl Memory {
     pub(crate) fn released(&self, key: &Key) -> Option<Gates> {
         self.with(|r| {
             r.refused_reverts.remove(key);
+            r.pauses.remove(key);
             r.refusals.remove(key);
             r.failures.remove(key);
             r.gates.remove(key).map(|_| r.gates())
@@ -251,6 +265,7 @@ impl Memory {
     pub(crate) fn forget(&self, key: &Key) -> Option<Gates> {
         self.with(|r| {
             r.refused_reverts.remove(key);
+            r.pauses.remove(key);
             r.in_vain.remove(key);
             r.reacting.remove(key);
             r.adopted.remove(key);

@@ -139,8 +139,9 @@ impl Workloads {
         gathered.availability = status;
         let is_fresh = self.is_fresh();
         let refused = self.memory.refused_revert(key, gathered.deployment.generation);
+        let paused_at = self.memory.paused_at(key, &gathered.deployment_uid);
         let verdict = tracing::info_span!("decide_gate")
-            .in_scope(|| gate::verdict(&gathered, is_fresh, is_budget_spent, refused.as_deref()));
+            .in_scope(|| gate::verdict(&gathered, is_fresh, is_budget_spent, refused.as_deref(), paused_at));
         if !is_fresh && verdict.is_some() {
             self.memory.looked_in_vain(key);
         }
@@ -158,6 +159,9 @@ impl Workloads {
                 self.count(key, &gathered, &memory);
                 let span = tracing::info_span!("carry_out", what = "gate");
                 let written = self.carry_out.gate(key, &gathered, &verdict.action).instrument(span).await;
+                if let (rollout::Action::Pause { generation }, Ok(())) = (&verdict.action, &written) {
+                    self.memory.paused(key, &gathered.deployment_uid, generation.saturating_add(1));
+                }
                 if let (Some(since), Ok(())) = (reaction, &written) {
                     self.metrics.reacted(since.elapsed());
                     self.memory.has_reacted(key);

@@ -154,6 +154,7 @@ pub(super) fn decide_by_row(seen: &Seen<'_>) -> (Option<&'static Row>, Verdict) 
 fn is_current(seen: &Seen<'_>) -> bool {
     let deployment = seen.deployment;
     let known = seen.memory.paused_by_us.as_ref().map_or(0, |pause| pause.generation);
+    let known = known.max(seen.unseen_pause(seen.memory).unwrap_or(0));
     seen.is_fresh && deployment.observed_generation >= deployment.generation && deployment.generation >= known
 }
 

@@ -20,6 +20,7 @@ pub(super) fn note(memory: &mut GateStatus, seen: &Seen<'_>) {
     let deployment = seen.deployment;
     let wanted = wants(memory.state, &memory.reason);
     let is_ours = seen.is_pause_ours(memory);
+    let unseen = seen.unseen_pause(memory);
     match &mut memory.paused_by_us {
         Some(pause) if is_ours => {
             pause.template_hash.clone_from(&deployment.version.template_hash);
@@ -39,6 +40,11 @@ pub(super) fn note(memory: &mut GateStatus, seen: &Seen<'_>) {
             });
         }
         Some(_) if deployment.paused == Paused::No && wanted == Wants::Flow => memory.paused_by_us = None,
+        // It was written, and somebody resumed the Deployment before we looked again.
+        Some(pause) if let Some(generation) = unseen => {
+            pause.seen = true;
+            pause.generation = generation;
+        }
         _ => {}
     }
     let stable = memory.stable.clone();

@@ -66,9 +66,18 @@ pub struct Seen<'a> {
     pub request: Option<&'a Request>,
     /// What the API server said when it refused the stable template.
     pub refused_revert: Option<&'a str>,
+    /// Generation that the Deployment got by our last pause, once the API server has answered it; `None` when this process
+    /// wrote none. It tells a resume by others from a pause that is not yet written.
+    pub paused_at: Option<i64>,
 }
 
 impl<'a> Seen<'a> {
+    /// Generation that the pause in memory brought, while it has not been looked at.
+    pub(super) fn unseen_pause(&self, memory: &GateStatus) -> Option<i64> {
+        let pause = memory.paused_by_us.as_ref().filter(|pause| !pause.seen)?;
+        self.paused_at.filter(|generation| *generation > pause.generation)
+    }
+
     /// The revision of the template, once it exists. Of several equal ones the controller takes the oldest.
     pub fn current(&self) -> Option<&'a Revision> {
         let same = |revision: &&Revision| revision.version.template_hash == self.deployment.version.template_hash;

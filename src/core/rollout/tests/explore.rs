@@ -26,6 +26,8 @@ struct World {
     /// ReplicaSets and pods before their last change, as long as no look has shown a newer view.
     behind: Option<[Set; VERSIONS]>,
     has_restarted: bool,
+    /// Generation of our last pause, as long as this process knows of it and has not looked at it.
+    paused_at: Option<u8>,
     policy_on: bool,
     wish: Option<Wish>,
     moves: u8,
@@ -70,7 +72,7 @@ use Actor::{Git, Person, Policy, Scaler};
 const ALL: &[Actor] = &[Git, Scaler, Person, Policy];
 
 /// What the gate makes of what it sees, worked out once.
-type Looks = HashMap<(Cluster, Memory, bool, Option<Wish>), (Memory, Option<Write>)>;
+type Looks = HashMap<(Cluster, Memory, bool, Option<Wish>, Option<u8>), (Memory, Option<Write>)>;
 
 struct Explorer<'a> {
     setting: &'a Setting,
@@ -81,12 +83,12 @@ struct Explorer<'a> {
 
 impl Explorer<'_> {
     fn look(&mut self, cluster: &Cluster, world: &World) -> (Memory, Option<Write>) {
-        let key = (*cluster, world.memory, world.policy_on, world.wish);
+        let key = (*cluster, world.memory, world.policy_on, world.wish, world.paused_at);
         let (setting, rollout) = (self.setting, self.rollout);
-        *self
-            .looks
-            .entry(key)
-            .or_insert_with(|| look(setting, cluster, world.memory, world.policy_on.then_some(rollout), world.wish))
+        *self.looks.entry(key).or_insert_with(|| {
+            let rollout = world.policy_on.then_some(rollout);
+            look(setting, cluster, world.memory, rollout, world.wish, world.paused_at)
+        })
     }
 
     fn next(&mut self, world: &World) -> Vec<(Who, &'static str, World)> {
@@ -153,6 +155,7 @@ impl Explorer<'_> {
     fn decided(&mut self, seen: &Cluster, world: &World) -> World {
         let (memory, write) = self.look(seen, world);
         let mut next = World { memory, flight: write, has_restarted: false, ..*world };
+        next.paused_at = world.paused_at.filter(|_| memory.pause.is_some_and(|(_, seen)| !seen));
         if let Some(Write::Scale { .. }) = write {
             next.kept = Some(kept(&world.cluster));
         }
@@ -175,10 +178,15 @@ impl Explorer<'_> {
         let old = Old { template: cluster.template, paused: cluster.paused, generation: cluster.generation };
         match write {
             Write::Pause { generation } if generation == cluster.generation && cluster.paused == Paused::No => {
+                assert!(
+                    world.paused_at.is_none(),
+                    "a pause of ours that stood, and was ended by others, comes back: {world:?}"
+                );
                 let pause = world.memory.pause;
                 assert!(pause.is_some() && !world.memory.reason.is_empty(), "a pause of ours has owner and reason");
                 cluster.paused = Paused::ByUs;
                 cluster.generation += 1;
+                world.paused_at = Some(cluster.generation);
                 world.old = Some(old);
             }
             Write::Resume { generation } if generation == cluster.generation && cluster.paused != Paused::No => {
@@ -240,6 +248,7 @@ impl Explorer<'_> {
                 next.kept = world.kept;
                 next.flight = None;
                 next.has_restarted = true;
+                next.paused_at = None;
                 next.crashes -= 1;
             });
         }
@@ -358,6 +367,7 @@ fn explore(setting: &Setting, rollout: &Rollout, actors: &[Actor], moves: u8, cr
         old: None,
         behind: None,
         has_restarted: false,
+        paused_at: None,
         policy_on: true,
         wish: None,
         moves,

@@ -236,6 +236,7 @@ pub(super) fn look(
     memory: Memory,
     rollout: Option<&Rollout>,
     wish: Option<Wish>,
+    paused_at: Option<u8>,
 ) -> (Memory, Option<Write>) {
     let deployment = Deployed {
         generation: cluster.generation.into(),
@@ -289,6 +290,7 @@ pub(super) fn look(
         memory: &status,
         request: request.as_ref(),
         refused_revert: None,
+        paused_at: paused_at.map(Into::into),
     });
     let small = |generation: i64| u8::try_from(generation).unwrap();
     let write = match verdict.action {

@@ -115,6 +115,7 @@ impl Stage {
             memory: &self.memory,
             request: self.request.as_ref(),
             refused_revert: None,
+            paused_at: None,
         }
     }
 
@@ -264,6 +265,34 @@ fn a_person_who_resumes_is_not_held_again() {
     stage.edited();
     let (verdict, action) = stage.settle();
     assert_eq!((verdict.state(), verdict.reason(), action), (GateState::NotGated, "Overridden", Action::None));
+}
+
+#[test]
+fn a_person_who_resumes_before_the_gate_has_looked_at_its_own_pause_is_not_held_again() {
+    let mut stage = Stage::new(OnFailure::Hold);
+    stage.settle();
+    stage.push("bad");
+    stage.memory = decide(&stage.seen()).memory;
+    stage.set("bad", 2, 1, 0);
+    let verdict = decide(&stage.seen());
+    let Action::Pause { generation } = verdict.action else { panic!("{:?} {}", verdict.action, verdict.sentence()) };
+    stage.memory = verdict.memory;
+
+    // An old view of before the pause says nothing of a person.
+    let paused_at = Some(generation + 1);
+    let old = decide(&Seen { paused_at, ..stage.seen() });
+    assert_eq!((old.state(), &old.action), (GateState::Held, &Action::None));
+    // The pause was not written, as far as this process knows: once more.
+    stage.edited();
+    let lost = decide(&stage.seen());
+    assert!(matches!(lost.action, Action::Pause { .. }), "{:?}", lost.action);
+    // It was, and has been ended since: two edits.
+    stage.edited();
+    let resumed = decide(&Seen { paused_at, ..stage.seen() });
+    assert_eq!(
+        (resumed.state(), resumed.reason(), &resumed.action),
+        (GateState::NotGated, "Overridden", &Action::None)
+    );
 }
 
 #[test]
