@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use clap::Args;
 use http::Uri;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::config::KubeConfigOptions;
-use kube::core::{ApiResource, GroupVersionKind, Status};
+use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, Config, ResourceExt};
 use serde_json::Value;
 
@@ -222,16 +223,27 @@ impl Connection {
         self.within("list", kind, None, look).await
     }
 
-    /// Deletes the object; one that is gone already is no error. False: its namespace does not exist, so nobody can delete it.
-    pub(super) async fn delete_in(&self, namespace: &str, kind: Kind, name: &str) -> anyhow::Result<bool> {
+    /// Deletes the object; one that is gone already is no error.
+    pub(super) async fn delete_in(&self, namespace: &str, kind: Kind, name: &str) -> anyhow::Result<()> {
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &kind.resource());
         let delete = async {
             match api.delete(name, &DeleteParams::default()).await {
-                Err(kube::Error::Api(status)) if status.code == 404 => Ok(!misses_its_namespace(&status)),
-                answer => answer.map(|_| true),
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+                answer => answer.map(|_| ()),
             }
         };
         self.within("delete", kind, Some(namespace), delete).await
+    }
+
+    /// Whether there is such a namespace; one that may not be looked at is taken to be there.
+    pub(super) async fn has_namespace(&self, name: &str) -> anyhow::Result<bool> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        match tokio::time::timeout(DEADLINE, api.get_metadata_opt(name)).await {
+            Ok(Ok(found)) => Ok(found.is_some()),
+            Ok(Err(kube::Error::Api(_))) => Ok(true),
+            Ok(Err(error)) => Err(anyhow::anyhow!("no cluster at {}: {}", self.server, chain(&error))),
+            Err(_) => anyhow::bail!("no answer from {} within {} s: get namespaces", self.server, DEADLINE.as_secs()),
+        }
     }
 
     /// Changes the object by a JSON merge patch.
@@ -295,28 +307,9 @@ pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyh
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
-/// Kubernetes may lose a namespace before its content: when it goes in the moment after a start of the API server, which does
-/// not serve the kinds of CRDs yet. Admission then answers every write there with this.
-fn misses_its_namespace(answer: &Status) -> bool {
-    answer.code == 404 && answer.details.as_ref().is_some_and(|details| details.kind == "namespaces")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_object_that_is_gone_differs_from_one_whose_namespace_is_gone() {
-        let not_found = |kind: &str| -> Status {
-            let details = serde_json::json!({"name": "shop", "kind": kind});
-            let answer =
-                serde_json::json!({"status": "Failure", "reason": "NotFound", "code": 404, "details": details});
-            serde_json::from_value(answer).unwrap()
-        };
-        assert!(misses_its_namespace(&not_found("namespaces")));
-        assert!(!misses_its_namespace(&not_found("healthpolicies")));
-        assert!(!misses_its_namespace(&Status::default()));
-    }
 
     #[test]
     fn a_deployment_is_named_as_in_kubectl() {

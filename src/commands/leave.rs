@@ -13,6 +13,10 @@ use super::style::counted;
 
 /// How often is looked whether all is done.
 const PERIOD: Duration = Duration::from_millis(500);
+/// After so long without news it is asked why.
+const STANDSTILL: Duration = Duration::from_secs(10);
+/// Namespaces that are looked at then, at most.
+const LOOKED_AT: usize = 100;
 /// Names in a sentence; the rest is counted.
 const NAMED: usize = 5;
 
@@ -54,51 +58,78 @@ async fn leave(args: &LeaveArgs) -> anyhow::Result<()> {
     if policies.is_empty() && names(&scopes, Kind::WorkloadHealth).await?.is_empty() {
         return say("There is no HealthPolicy: nothing is governed.");
     }
-    let mut orphans = Names::new();
+    // Any connection reaches every namespace; there is at least one, or there were no policies.
+    let Some((cluster, _)) = scopes.first() else { return Ok(()) };
     for (namespace, name) in &policies {
-        // Any connection reaches every namespace; there is at least one, or there were no policies.
-        if let Some((cluster, _)) = scopes.first()
-            && !cluster.delete_in(namespace, Kind::HealthPolicy, name).await?
-        {
-            orphans.insert((namespace.clone(), name.clone()));
-        }
+        cluster.delete_in(namespace, Kind::HealthPolicy, name).await?;
     }
-    let deleted = policies.len() - orphans.len();
-    say(&format!("Deleted {}; the operator now gives back what it wrote.", policies_of(deleted)))?;
-    if !orphans.is_empty() {
-        let listing = listing(&orphans, &Names::new());
-        say(&format!("Not waited for, as its namespace does not exist and so nothing of it is governed: {listing}."))?;
-    }
-    let exists = |(namespace, _): &(String, String)| orphans.iter().all(|(gone, _)| gone != namespace);
+    say(&format!("Deleted {}; the operator now gives back what it wrote.", policies_of(policies.len())))?;
 
     let begun = Instant::now();
     let limit = Duration::from_secs(args.timeout);
-    let mut left_before = usize::MAX;
+    let (mut left_before, mut moved) = (usize::MAX, begun);
     loop {
-        let mut policies = names(&scopes, Kind::HealthPolicy).await?;
+        let policies = names(&scopes, Kind::HealthPolicy).await?;
         // A WorkloadHealth goes last: when its Deployment is no longer held and has everything back.
-        let mut workloads = names(&scopes, Kind::WorkloadHealth).await?;
-        policies.retain(exists);
-        workloads.retain(exists);
+        let workloads = names(&scopes, Kind::WorkloadHealth).await?;
         if policies.is_empty() && workloads.is_empty() {
             return say("Every Deployment has been let go.");
         }
-        if begun.elapsed() >= limit {
-            anyhow::bail!(
-                "after {} s these are not let go: {}. Is the operator running, with a leader? Its log and `kubectl get \
-                 workloadhealths -A` say what each Deployment waits for. Nothing was forced; the finalizers are in place",
-                limit.as_secs(),
-                listing(&policies, &workloads)
-            );
+        let is_over = begun.elapsed() >= limit;
+        if is_over || moved.elapsed() >= STANDSTILL {
+            moved = Instant::now();
+            let gone = missing_namespaces(cluster, policies.union(&workloads)).await?;
+            let split = |all: &Names| -> (Names, Names) { all.iter().cloned().partition(|at| gone.contains(&at.0)) };
+            let ((orphans, policies), (lost, workloads)) = (split(&policies), split(&workloads));
+            if is_over || policies.is_empty() && workloads.is_empty() {
+                anyhow::bail!(stranded(begun.elapsed(), &policies, &workloads, &orphans, &lost));
+            }
         }
         let left = policies.len() + workloads.len();
         if left < left_before {
             let workloads = deployments_of(workloads.len());
             say(&format!("Waiting for {} and {workloads}.", policies_of(policies.len())))?;
-            left_before = left;
+            (left_before, moved) = (left, Instant::now());
         }
         sleep(PERIOD).await;
     }
+}
+
+/// Why this ends without having let go of everything: what nobody answers for, and what nobody can release.
+fn stranded(after: Duration, policies: &Names, workloads: &Names, orphans: &Names, lost: &Names) -> String {
+    let mut sentences = Vec::new();
+    if !policies.is_empty() || !workloads.is_empty() {
+        sentences.push(format!(
+            "After {} s these are not let go: {}. Is the operator running, with a leader? Its log and `kubectl get workloadhealths \
+             -A` say what each Deployment waits for",
+            after.as_secs(),
+            listing(policies, workloads)
+        ));
+    }
+    if let Some((namespace, _)) = orphans.union(lost).next() {
+        sentences.push(format!(
+            "Without their namespaces nobody can release these: {}. Create them again (`kubectl create namespace {namespace}`), \
+             and leave once more while the operator runs; then delete them",
+            listing(orphans, lost)
+        ));
+    }
+    sentences.push("Nothing was forced; the finalizers are in place".into());
+    sentences.join(". ")
+}
+
+/// Which of their namespaces do not exist, of as many as are looked at. Kubernetes may lose a namespace before its content:
+/// when it goes in the moment after a start of the API server, which does not serve the kinds of CRDs yet, or by force.
+async fn missing_namespaces(
+    cluster: &Connection,
+    all: impl Iterator<Item = &(String, String)>,
+) -> anyhow::Result<BTreeSet<String>> {
+    let mut missing = BTreeSet::new();
+    for namespace in all.map(|(namespace, _)| namespace).collect::<BTreeSet<_>>().into_iter().take(LOOKED_AT) {
+        if !cluster.has_namespace(namespace).await? {
+            missing.insert(namespace.clone());
+        }
+    }
+    Ok(missing)
 }
 
 async fn names(scopes: &[(Connection, bool)], kind: Kind) -> anyhow::Result<Names> {
@@ -145,6 +176,23 @@ mod tests {
         assert_eq!(few, "HealthPolicy shop/web-1, Deployment shop/web-2");
         let many = listing(&Names::new(), &(1..=8).map(at).collect());
         assert!(many.ends_with("Deployment shop/web-5 and 3 more"), "{many}");
+    }
+
+    #[test]
+    fn what_nobody_answers_for_and_what_nobody_can_release_are_told_apart() {
+        let web = Names::from([("shop".to_owned(), "web".to_owned())]);
+        let none = Names::new();
+        let said = |policies, orphans| stranded(Duration::from_secs(9), policies, &none, orphans, &none);
+        assert!(
+            said(&web, &none).starts_with("After 9 s these are not let go: HealthPolicy shop/web. Is the operator")
+        );
+        let orphan = said(&none, &web);
+        assert!(
+            orphan.starts_with("Without their namespaces nobody can release these: HealthPolicy shop/web. "),
+            "{orphan}"
+        );
+        assert!(orphan.contains("`kubectl create namespace shop`") && !orphan.contains("operator running"), "{orphan}");
+        assert!(said(&web, &web).contains("each Deployment waits for. Without their namespaces"));
     }
 
     #[test]
