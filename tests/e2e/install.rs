@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use crate::seconds;
 use crate::shop::{self, bare, governed, policy, runs};
 use crate::support::{eventually, stays};
 use crate::world::{SYSTEM, World, image_file};
+use crate::{run, seconds};
 
 pub(crate) async fn two_restricted_replicas_become_ready_and_one_leads(world: &'static World) {
     let start = Instant::now();
@@ -26,7 +26,7 @@ pub(crate) async fn two_restricted_replicas_become_ready_and_one_leads(world: &'
 pub(crate) async fn the_image_on_the_node_is_the_one_that_was_built(world: &'static World) {
     world.install().await;
     if world.cluster.node.is_none() {
-        world.figure("skipped: an existing cluster may have its image from a registry");
+        run::left_out("an existing cluster may have its image from a registry");
         return;
     }
     let built = std::fs::read_to_string(image_file("gracekeeper", "digest")).unwrap();

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 
+use crate::support::waiting::TOO_LATE;
 use crate::world::World;
 use crate::{Test, seconds};
 
 /// Modules whose tests share nothing but the operator, and mostly wait.
 const SIDE_BY_SIDE: &[&str] = &["probes", "releases"];
-/// Modules whose tests may be run again: each try makes its own namespaces, and what fails there on a busy machine is a time.
-/// A lost request is no matter of the machine.
+/// Modules whose tests may be run again, when a time ran out: each try makes its own namespaces. A wrong reason, a changed
+/// template, an exit code or a time that was too short is no matter of the machine, nor is a lost request.
 const REPEATABLE: &[&str] = &["probes", "releases"];
 /// How many of those run at a time, unless RUST_TEST_THREADS says another number.
 const AT_A_TIME: usize = 3;
@@ -25,6 +26,7 @@ const LIMIT: Duration = Duration::from_secs(420);
 struct Notes {
     figures: Mutex<Vec<String>>,
     complaints: Mutex<Vec<String>>,
+    left_out: Mutex<Option<String>>,
 }
 
 tokio::task_local! {
@@ -36,15 +38,22 @@ pub(crate) fn figure(words: String) {
     NOTES.with(|notes| notes.figures.lock().unwrap().push(words));
 }
 
+/// The test that runs in this task shows nothing here, and why.
+pub(crate) fn left_out(why: &str) {
+    NOTES.with(|notes| *notes.left_out.lock().unwrap() = Some(why.to_owned()));
+}
+
 /// How a test ended.
 pub(crate) struct Ending {
     pub(crate) name: &'static str,
     pub(crate) took: Duration,
     pub(crate) figures: Vec<String>,
     /// Empty: it passed.
-    complaints: Vec<String>,
-    /// It passed at the second try. A flaky test is a bug; this is for machines that are shared with others.
-    pub(crate) is_flaky: bool,
+    pub(crate) complaints: Vec<String>,
+    /// Why there was nothing to show.
+    pub(crate) left_out: Option<String>,
+    /// How the first try ended, when this is the second.
+    pub(crate) first: Option<Box<Self>>,
     evidence: Option<PathBuf>,
 }
 
@@ -53,13 +62,28 @@ impl Ending {
         !self.complaints.is_empty()
     }
 
+    /// It passed at the second try. A flaky test is a bug; this is for machines that are shared with others.
+    pub(crate) fn is_flaky(&self) -> bool {
+        self.first.is_some() && !self.is_failure()
+    }
+
+    /// What failed first was that a time ran out; what comes after may be a consequence.
+    fn is_too_late(&self) -> bool {
+        // The first line says where, the second one what.
+        self.complaints.first().is_some_and(|complaint| complaint.lines().any(|line| line.starts_with(TOO_LATE)))
+    }
+
+    pub(crate) fn verdict(&self) -> String {
+        match (self.is_failure(), &self.left_out) {
+            (true, _) => "FAILED".to_owned(),
+            (false, Some(why)) => format!("left out: {why}"),
+            (false, None) if self.is_flaky() => "FLAKY, ok at the second try".to_owned(),
+            (false, None) => "ok".to_owned(),
+        }
+    }
+
     fn print(&self) {
-        let verdict = match (self.is_failure(), self.is_flaky) {
-            (true, _) => "FAILED",
-            (false, true) => "FLAKY, ok at the second try",
-            (false, false) => "ok",
-        };
-        let mut text = format!("test {} ... {verdict} ({})\n", self.name, seconds(self.took));
+        let mut text = format!("test {} ... {} ({})\n", self.name, self.verdict(), seconds(self.took));
         let complaints = self.complaints.iter().map(|complaint| complaint.replace('\n', "\n    "));
         for line in self.figures.iter().cloned().chain(complaints) {
             text.extend(["    ", &line, "\n"]);
@@ -96,11 +120,10 @@ pub(crate) async fn all(world: &'static World, tests: &[&'static Test]) -> Vec<E
         let mut together: Vec<Ending> = running.inspect(Ending::print).collect().await;
         together.sort_by_key(|ending| tests.iter().position(|test| test.0 == ending.name));
         for ending in &mut together {
-            let again =
-                neighbours.iter().find(|test| test.0 == ending.name && has_second_try && is_of(test, REPEATABLE));
-            if let Some(test) = again.filter(|_| ending.is_failure()) {
-                let second = one(world, test).await;
-                *ending = Ending { is_flaky: !second.is_failure(), ..second };
+            let again = neighbours.iter().find(|test| test.0 == ending.name && is_of(test, REPEATABLE));
+            if let Some(test) = again.filter(|_| has_second_try && ending.is_too_late()) {
+                let first = std::mem::replace(ending, one(world, test).await);
+                ending.first = Some(Box::new(first));
                 ending.print();
             }
         }
@@ -124,7 +147,7 @@ async fn one(world: &'static World, (name, run): &'static Test) -> Ending {
     match outcome {
         Ok(Err(error)) if complaints.is_empty() => complaints.push(error.to_string()),
         Ok(_) => {}
-        Err(_) => complaints.push(format!("not over after {}", seconds(LIMIT))),
+        Err(_) => complaints.push(format!("{TOO_LATE}not over after {}", seconds(LIMIT))),
     }
     let figures = std::mem::take(&mut *notes.figures.lock().unwrap());
     let evidence = if complaints.is_empty() {
@@ -132,5 +155,6 @@ async fn one(world: &'static World, (name, run): &'static Test) -> Ending {
     } else {
         tokio::task::spawn_blocking(move || world.keep_evidence(name)).await.ok()
     };
-    Ending { name, took, figures, complaints, is_flaky: false, evidence }
+    let left_out = notes.left_out.lock().unwrap().take();
+    Ending { name, took, figures, complaints, left_out, first: None, evidence }
 }

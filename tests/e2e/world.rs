@@ -14,6 +14,7 @@ use crate::run::{self, Ending};
 use crate::seconds;
 use crate::support::cluster::root;
 use crate::support::namespace::resource;
+use crate::support::waiting::TOO_LATE;
 use crate::support::{Cluster, TestNamespace, eventually};
 
 pub(crate) const SYSTEM: &str = "gracekeeper-system";
@@ -126,7 +127,7 @@ impl World {
     /// Whether processes of the node may be stopped; says so when not.
     pub(crate) fn owns_the_node(&self) -> bool {
         if self.cluster.node.is_none() {
-            self.figure("skipped: processes are stopped only on a node of our own");
+            run::left_out("processes are stopped only on a node of our own");
         }
         self.cluster.node.is_some()
     }
@@ -171,20 +172,29 @@ fn tail(path: &Path) -> String {
     lines[lines.len().saturating_sub(LINES)..].join("\n")
 }
 
-/// What was measured, by test.
+/// What was measured, by test; and for the stage of `make test` which tests passed only at the second try.
 pub(crate) fn write_report(endings: &[Ending]) {
     let mut text = String::from("# What was measured on a real node\n");
     for ending in endings {
-        let verdict = if ending.is_failure() { "FAILED" } else { "passed" };
-        write!(text, "\n## {}\n\n{verdict} in {}\n", ending.name, seconds(ending.took)).unwrap();
-        if !ending.figures.is_empty() {
-            text.push('\n');
-        }
-        for line in &ending.figures {
-            text.extend(["- ", line, "\n"]);
+        write!(text, "\n## {}\n\n{} ({})\n", ending.name, ending.verdict(), seconds(ending.took)).unwrap();
+        list(&mut text, ending);
+        if let Some(first) = &ending.first {
+            write!(text, "\nThe first try ({}):\n", seconds(first.took)).unwrap();
+            list(&mut text, first);
         }
     }
     std::fs::write(scratch("report.md"), text).unwrap();
+    let flaky: Vec<&str> = endings.iter().filter(|ending| ending.is_flaky()).map(|ending| ending.name).collect();
+    if !flaky.is_empty() {
+        std::fs::write(scratch("flaky"), flaky.join(" ") + "\n").unwrap();
+    }
+}
+
+fn list(text: &mut String, ending: &Ending) {
+    let complaints = ending.complaints.iter().map(|complaint| complaint.replace('\n', "\n  "));
+    for (n, line) in complaints.chain(ending.figures.iter().cloned()).enumerate() {
+        text.extend([if n == 0 { "\n- " } else { "- " }, &line, "\n"]);
+    }
 }
 
 /// What `e2e/image` made of this image.
@@ -209,5 +219,5 @@ pub(crate) async fn soon<T, F: Future<Output = Option<T>>>(what: &str, limit: Du
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(limit, watched).await.unwrap_or_else(|_| panic!("waited {limit:?} in vain: {what}"))
+    tokio::time::timeout(limit, watched).await.unwrap_or_else(|_| panic!("{TOO_LATE}waited {limit:?} in vain: {what}"))
 }

@@ -5,7 +5,7 @@ pub(crate) mod cluster;
 pub(crate) mod fault_proxy;
 pub(crate) mod namespace;
 pub(crate) mod operator;
-mod waiting;
+pub(crate) mod waiting;
 mod writer;
 
 pub(crate) use audit::{Audit, Entry};

@@ -5,6 +5,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 const DEADLINE: Duration = Duration::from_secs(90);
+/// How a complaint begins that is about time alone: on a machine that is busy with other things it may not be ours.
+pub(crate) const TOO_LATE: &str = "too late: ";
 
 /// Waits until `look` answers; fails when that takes too long.
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> F) -> T {
@@ -13,7 +15,7 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, loo
         if let Some(found) = look().await {
             return found;
         }
-        assert!(Instant::now() < deadline, "waited {DEADLINE:?} in vain: {what}");
+        assert!(Instant::now() < deadline, "{TOO_LATE}waited {DEADLINE:?} in vain: {what}");
         sleep(Duration::from_millis(100)).await;
     }
 }
