@@ -71,7 +71,9 @@ test-unit: ## Unit and property tests; no cluster
 .PHONY: test-apiserver
 test-apiserver: ## Tests on a real API server (KUBERNETES_VERSION=1.34: that one; USE_EXISTING_CLUSTER=true: the one in KUBECONFIG)
 	@$(RIG)/setup
-	@$(WITH_RIG) cargo test --locked --all-features --test apiserver
+	@[[ "$${USE_EXISTING_CLUSTER:-}" != true ]] || $(RIG)/clear-cluster
+	@$(WITH_RIG) code=0; cargo test --locked --all-features --test apiserver || code=$$?; \
+	  [[ "$${USE_EXISTING_CLUSTER:-}" != true ]] || $(RIG)/clear-cluster || code=$$?; exit "$$code"
 
 .PHONY: test-matrix
 test-matrix: ## The same on each Kubernetes version of e2e/rig/versions.env, oldest first

@@ -146,6 +146,7 @@ pub(crate) async fn an_uninstall_leaves_apps_running_and_gives_everything_back(w
     }
     // One whose own probe was replaced, one whose bad version is held.
     let ns = world.namespace("uninstall").await;
+    world.install().await;
     let mut rules = policy();
     rules["whenAlreadySet"] = "Replace".into();
     rules["rollout"] = json!({"onFailure": "Hold", "bakeAfterSeconds": 2, "patience": {"startSeconds": 5}});

@@ -106,7 +106,7 @@ fn main() {
     let left_out = if left_out == 0 { String::new() } else { format!(", {left_out} left out") };
     println!("\ne2e: {passed} passed{second}{left_out}, {} failed, in {}", failed.len(), seconds(began.elapsed()));
     // `exit` runs no destructors. Were this process to end in any other way, the node would go by itself.
-    world.cluster.end();
+    world.end();
     std::process::exit(i32::from(!failed.is_empty()));
 }
 

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::seconds;
-use crate::shop::{self, IMAGE, bare, create, governed};
+use crate::shop::{self, bare, create, governed};
 use crate::support::{TestNamespace, eventually};
-use crate::world::World;
+use crate::world::{World, image};
 
 const REPLICAS: i32 = 4;
 /// Requests a second. Each one is in flight for a while, and each start takes a moment, as in real applications.
@@ -84,7 +84,7 @@ impl Stand {
         create(&self.ns, ("", "v1", "Pod", "pods"), json!({
             "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
             "spec": {"restartPolicy": "Never", "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 15,
-                "containers": [{"name": "load", "image": IMAGE, "imagePullPolicy": "IfNotPresent",
+                "containers": [{"name": "load", "image": image("shop"), "imagePullPolicy": "IfNotPresent",
                     "args": ["load", self.address, "--rate", rate.to_string(), "--seconds", seconds.to_string()]}]},
         }))
         .await;

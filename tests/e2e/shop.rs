@@ -9,15 +9,14 @@ use serde_json::{Value, json};
 
 use crate::support::namespace::{deployment, resource};
 use crate::support::{TestNamespace, eventually};
-
-pub(crate) const IMAGE: &str = "ghcr.io/gracekeeper/shop:0.1.0";
+use crate::world::image;
 
 /// The bare Deployment of somebody who has never heard of probes: its container has a port and nothing else.
 pub(crate) fn bare(name: &str, replicas: i32, switches: &[(&str, &str)]) -> Value {
     let environment = switches.iter().map(|(name, value)| json!({"name": name, "value": value}));
     let environment: Vec<Value> = environment.chain([json!({"name": "SHOP_SWITCHES", "value": "true"})]).collect();
     let shop = json!({
-        "name": "shop", "image": IMAGE, "imagePullPolicy": "IfNotPresent", "env": environment,
+        "name": "shop", "image": image("shop"), "imagePullPolicy": "IfNotPresent", "env": environment,
         "ports": [{"name": "http", "containerPort": 8080}],
         "securityContext": {"readOnlyRootFilesystem": true, "allowPrivilegeEscalation": false},
     });

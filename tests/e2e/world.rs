@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kube::Client;
 use kube::api::{Api, DynamicObject, ListParams};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::run::{self, Ending};
@@ -25,19 +25,23 @@ pub(crate) struct World {
     pub(crate) cluster: &'static Cluster,
     pub(crate) client: Client,
     installed: OnceCell<()>,
+    /// Where the cluster has the image from, when that is not what the chart says.
+    image: Vec<String>,
 }
 
 impl World {
     /// A node of our own with the images on it, or the cluster in KUBECONFIG, which must have them.
     pub(crate) async fn start() -> Self {
         let cluster = if std::env::var("USE_EXISTING_CLUSTER").is_ok_and(|value| value == "true") {
+            clear(); // what an earlier run left
             Cluster::existing()
         } else {
             Cluster::start_by("e2e/node", &["run"])
         };
         Cluster::share_bare(cluster);
         let cluster = Cluster::shared_as_it_is();
-        let world = Self { cluster, client: cluster.client().await, installed: OnceCell::new() };
+        let client = cluster.client().await;
+        let world = Self { cluster, client, installed: OnceCell::new(), image: values_of_the_image() };
         if cluster.node.is_some() {
             let images = ["gracekeeper", "shop"].map(|name| image_file(name, "tar"));
             world.node("load", &images.iter().map(|path| path.to_str().unwrap()).collect::<Vec<_>>());
@@ -60,9 +64,11 @@ impl World {
         self.installed
             .get_or_init(|| async {
                 // The namespace holds its pods to the restricted standard, as docs/install.md advises.
-                self.cluster.kubectl(&["create", "namespace", SYSTEM]);
-                let label = "pod-security.kubernetes.io/enforce=restricted";
-                self.cluster.kubectl(&["label", "namespace", SYSTEM, label]);
+                let labels = json!({"pod-security.kubernetes.io/enforce": "restricted",
+                                    "app.kubernetes.io/managed-by": "gracekeeper-tests"});
+                let namespace = json!({"apiVersion": "v1", "kind": "Namespace",
+                                       "metadata": {"name": SYSTEM, "labels": labels}});
+                self.cluster.try_kubectl(&["create", "-f", "-"], &namespace.to_string()).unwrap();
                 self.helm(&["install"], &[]);
             })
             .await;
@@ -71,7 +77,8 @@ impl World {
     /// `helm install` or `helm upgrade` of the chart, and waits as users do.
     pub(crate) fn helm(&self, words: &[&str], values: &[&str]) {
         let place = ["gracekeeper", "charts/gracekeeper", "--namespace", SYSTEM, "--wait", "--timeout", "3m"];
-        let arguments = [words, &place, VALUES, values].concat();
+        let image: Vec<&str> = self.image.iter().map(String::as_str).collect();
+        let arguments = [words, &place, VALUES, &image, values].concat();
         self.cluster.try_helm(&arguments, "").unwrap_or_else(|error| panic!("helm {arguments:?}: {error}"));
     }
 
@@ -114,6 +121,14 @@ impl World {
 
     pub(crate) async fn some_leader(&self) -> Value {
         eventually("an operator leads", || self.leader()).await
+    }
+
+    /// Everything is over: a node of our own goes, another cluster is left as it was found.
+    pub(crate) fn end(&self) {
+        if self.cluster.node.is_none() && std::env::var_os("GRACEKEEPER_KEEP").is_none() {
+            clear();
+        }
+        self.cluster.end();
     }
 
     /// Runs `e2e/node` on the node of our own.
@@ -195,6 +210,29 @@ fn list(text: &mut String, ending: &Ending) {
     for (n, line) in complaints.chain(ending.figures.iter().cloned()).enumerate() {
         text.extend([if n == 0 { "\n- " } else { "- " }, &line, "\n"]);
     }
+}
+
+fn clear() {
+    let status = Command::new(root().join("e2e/rig/clear-cluster")).status().expect("e2e/rig/clear-cluster runs");
+    assert!(status.success(), "the cluster in KUBECONFIG cannot be cleared; why is said above");
+}
+
+/// An image of ours by the name under which the cluster has it.
+pub(crate) fn image(name: &str) -> String {
+    let registry = variable("GRACEKEEPER_IMAGE_REGISTRY").unwrap_or_else(|| "ghcr.io/gracekeeper".to_owned());
+    let tag = variable("GRACEKEEPER_IMAGE_TAG").unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned());
+    format!("{registry}/{name}:{tag}")
+}
+
+fn values_of_the_image() -> Vec<String> {
+    let repository = variable("GRACEKEEPER_IMAGE_REGISTRY").map(|registry| ("repository", registry + "/gracekeeper"));
+    let tag = variable("GRACEKEEPER_IMAGE_TAG").map(|tag| ("tag", tag));
+    let set = [repository, tag].into_iter().flatten();
+    set.flat_map(|(key, value)| ["--set-string".to_owned(), format!("image.{key}={value}")]).collect()
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// What `e2e/image` made of this image.

@@ -41,7 +41,9 @@ impl TestNamespace {
         let name = format!("{topic}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::SeqCst));
         let namespaces: Api<DynamicObject> =
             Api::all_with(client.clone(), &resource("", "v1", "Namespace", "namespaces"));
-        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
+        let mut object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
+        // By this e2e/rig/clear-cluster knows on a cluster that is not ours what an interrupted run left.
+        object["metadata"]["labels"]["app.kubernetes.io/managed-by"] = "gracekeeper-tests".into();
         namespaces.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
         Self { name, client, cluster }
     }
