@@ -29,11 +29,17 @@ pub(crate) async fn the_image_on_the_node_is_the_one_that_was_built(world: &'sta
         run::left_out("an existing cluster may have its image from a registry");
         return;
     }
+    for name in ["gracekeeper", "shop"] {
+        let digest = std::fs::read_to_string(image_file(name, "digest")).unwrap();
+        let manifest: Value = serde_json::from_str(&blob(name, digest.trim())).unwrap();
+        let layers = manifest["layers"].as_array().unwrap().iter().map(|layer| layer["size"].as_u64().unwrap());
+        world.figure(format!("{name} {}: {} KiB compressed", digest.trim(), layers.sum::<u64>() / 1024));
+    }
     let built = std::fs::read_to_string(image_file("gracekeeper", "digest")).unwrap();
     for pod in world.operators().await {
         let running = shop::status_of_container(&pod)["imageID"].as_str().unwrap().to_owned();
         // containerd names an imported image by the digest of its config, which the manifest of that digest holds.
-        let manifest = blob(built.trim());
+        let manifest = blob("gracekeeper", built.trim());
         let manifest: Value = serde_json::from_str(&manifest).unwrap();
         let config = manifest["config"]["digest"].as_str().unwrap();
         assert!(
@@ -43,9 +49,9 @@ pub(crate) async fn the_image_on_the_node_is_the_one_that_was_built(world: &'sta
     }
 }
 
-fn blob(digest: &str) -> String {
+fn blob(image: &str, digest: &str) -> String {
     let path = format!("blobs/{}", digest.replace(':', "/"));
-    let tar = image_file("gracekeeper", "tar");
+    let tar = image_file(image, "tar");
     let output = std::process::Command::new("tar").arg("-xOf").arg(tar).arg(path).output().unwrap();
     assert!(output.status.success());
     String::from_utf8(output.stdout).unwrap()
@@ -140,13 +146,13 @@ pub(crate) async fn an_uninstall_without_an_operator_is_refused(world: &'static 
 }
 
 pub(crate) async fn an_uninstall_leaves_apps_running_and_gives_everything_back(world: &'static World) {
+    world.install().await;
     // An earlier test may have uninstalled it.
     if world.operators().await.is_empty() {
         world.helm(&["install"], &[]);
     }
     // One whose own probe was replaced, one whose bad version is held.
     let ns = world.namespace("uninstall").await;
-    world.install().await;
     let mut rules = policy();
     rules["whenAlreadySet"] = "Replace".into();
     rules["rollout"] = json!({"onFailure": "Hold", "bakeAfterSeconds": 2, "patience": {"startSeconds": 5}});

@@ -108,3 +108,21 @@ fn the_dockerfile_builds_with_the_pinned_toolchain() {
     let image = format!("FROM rust:{channel}-");
     assert!(read("Dockerfile").contains(&image), "the Dockerfile must start with {image}");
 }
+
+#[test]
+fn the_dockerfile_gives_each_image_its_name_and_version() {
+    let read = |path: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let dockerfile = read("Dockerfile");
+    for (name, manifest) in [("gracekeeper", "Cargo.toml"), ("shop", "examples/shop/Cargo.toml")] {
+        let manifest = read(manifest);
+        let version = manifest.lines().find_map(|line| line.strip_prefix("version = ")).unwrap();
+        let labels = format!("title=\"{name}\" \\\n      org.opencontainers.image.version={version} \\\n");
+        assert!(dockerfile.contains(&labels), "the Dockerfile must have {labels}");
+    }
+    let made = read("e2e/image");
+    for label in ["title", "version", "licenses", "source"] {
+        let label = format!("org.opencontainers.image.{label}");
+        assert_eq!(dockerfile.matches(&label).count(), 2, "{label}");
+        assert!(made.contains(&label), "e2e/image must set {label} too");
+    }
+}
