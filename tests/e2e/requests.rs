@@ -13,6 +13,13 @@ use crate::world::{World, image};
 const REPLICAS: i32 = 4;
 /// Requests a second. Each one is in flight for a while, and each start takes a moment, as in real applications.
 const RATE: u32 = 200;
+/// Of the requests that were due while the change was under way, at least so many must have been sent.
+const LEAST_SENT: f64 = 0.7;
+/// The client leaves out what it could not send in time, which is the machine's doing: 2 to 7 % on two processors with a load
+/// of 7 to 17, 9 to 28 % with one of 20 to 30. With more than a third it would be another load than the one that is claimed.
+const MOST_LATE: f64 = 0.33;
+/// Longer than any change takes, and the most that the client can be told: the test ends it.
+const SENDS_SECONDS: u32 = 120;
 const SWITCHES: &[(&str, &str)] = &[("SHOP_WORK_MILLIS", "50"), ("SHOP_START_MILLIS", "1500")];
 
 /// The drain must outlast the time until every proxy has forgotten a pod; that takes a second or two, and longer on a
@@ -108,7 +115,7 @@ impl Stand {
     }
 
     async fn starts(&self, client: &str) {
-        self.client(client, RATE, 60).await;
+        self.client(client, RATE, SENDS_SECONDS).await;
         eventually("the client sends", || async { self.log(client).contains("sending").then_some(()) }).await;
     }
 
@@ -176,6 +183,8 @@ async fn across<F: Future<Output = ()>>(
     change(stand).await;
     stand.is_over().await;
     let took = start.elapsed();
+    let client = shop::pod(&stand.ns, "client").await.expect("the client is there");
+    assert_eq!(client["status"]["phase"], "Running", "the client went on until the change was over: {client}");
     let report = stand.report("client").await;
     let number = |field: &str| report[field].as_u64().unwrap();
     let kind = if is_governed { "with the policy" } else { "without" };
@@ -186,24 +195,28 @@ async fn across<F: Future<Output = ()>>(
         "{topic} {kind}: {lost} of {sent} requests lost in {}, {late} late, p99 {p99} ms {reasons}",
         seconds(took)
     ));
+    assert!(sent > 100, "the client sent next to nothing: {report}");
     if is_governed {
+        // Nothing lost says something only of a load that was there. The bare one need only lose something.
+        assert!(sent as f64 >= LEAST_SENT * f64::from(RATE) * took.as_secs_f64(), "in {took:?}: {report}");
+        assert!(late as f64 <= MOST_LATE * (sent + late) as f64, "{report}");
         advises(world, topic, &stand.ns).await;
     }
-    assert!(sent > 100, "the client sent next to nothing: {report}");
     stand.ns.cluster.kubectl(&["delete", "namespace", &stand.ns.name, "--wait=false"]);
     lost
 }
 
 /// What the operator saw of the pods that went, and advises: more than was needed, for nothing was lost.
 async fn advises(world: &'static World, topic: &str, ns: &TestNamespace) {
-    let (shutdown, findings) = eventually("enough pods were seen to go", || async {
+    let (shutdown, findings) = eventually("enough pods were seen to go for both pieces of advice", || async {
         let health = serde_json::to_value(ns.healths().get("shop").await.ok()?).unwrap();
         let shutdown = health["status"]["shutdown"].clone();
-        let is_enough = shutdown["advisedFinishSeconds"].is_i64() && shutdown["observedRemovals"].as_i64() > Some(0);
-        is_enough.then(|| (shutdown, health["status"]["plan"]["findings"].to_string()))
+        let is_advised = ["advisedDrainSeconds", "advisedFinishSeconds"].iter().all(|field| shutdown[field].is_i64());
+        is_advised.then(|| (shutdown, health["status"]["plan"]["findings"].to_string()))
     })
     .await;
-    let removal = shutdown["removalMillis"].as_u64().unwrap();
+    let number = |field: &str| shutdown[field].as_u64().unwrap();
+    let removal = number("removalMillis");
     world.figure(format!(
         "{topic}: {} pods out of their slices within {removal} ms, {} finished within {} s; advised drain {}, finish {}",
         shutdown["observedRemovals"],
@@ -214,6 +227,9 @@ async fn advises(world: &'static World, topic: &str, ns: &TestNamespace) {
     ));
     assert_eq!(shutdown["observedKills"], 0, "{shutdown}");
     assert!(removal <= 8_000, "nothing was lost, so the drain was long enough: {shutdown}");
+    // docs/reference/shutdown.md; rounded up, so it may be more.
+    assert!(number("advisedDrainSeconds") >= removal.div_ceil(1000) + 5, "{shutdown}");
+    assert!(number("advisedFinishSeconds") >= number("finishSeconds") + 1 + 2, "{shutdown}");
     assert!(!findings.contains("BelowObserved"), "{findings}");
 }
 
