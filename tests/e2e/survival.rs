@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
@@ -26,9 +27,25 @@ async fn at_rest(world: &'static World, topic: &str) -> (TestNamespace, Value, V
     (ns, before, pods)
 }
 
-/// Nobody has written to the Deployment, no pod has restarted, and what is asked for now is done.
-async fn is_as_before(world: &'static World, ns: &TestNamespace, before: &Value, pods: &[(String, Value, Value)]) {
-    eventually("the API server answers and an operator leads", || world.leader()).await;
+/// Lost seconds that availability tells, each since the first look: planned, by a fault, unknown; and when it was worked out.
+async fn lost(ns: &TestNamespace) -> Option<([i64; 3], Timestamp)> {
+    let health = serde_json::to_value(ns.healths().get_opt("shop").await.ok()??).unwrap();
+    let availability = &health["status"]["availability"];
+    let seconds = |field: &str| availability["lost"][field].as_i64().unwrap_or(0);
+    let as_of = availability["asOf"].as_str()?.parse().ok()?;
+    Some((["plannedSeconds", "faultSeconds", "unknownSeconds"].map(seconds), as_of))
+}
+
+/// Nobody has written to the Deployment, no pod has restarted, and what is asked for now is done, by an operator that has
+/// led since this moment.
+async fn is_as_before(
+    world: &'static World,
+    ns: &TestNamespace,
+    before: &Value,
+    pods: &[(String, Value, Value)],
+    since: Timestamp,
+) {
+    eventually("the API server answers and an operator leads", || world.leader_since(since)).await;
     stays("nothing is written, nothing restarts", Duration::from_secs(5), || async {
         let shop = ns.deployments().get_opt("shop").await.ok().flatten();
         let generation = shop.and_then(|shop| shop.metadata.generation);
@@ -47,11 +64,11 @@ pub(crate) async fn a_restart_of_the_kubelet_writes_nothing(world: &'static Worl
     }
     let (ns, before, pods) = at_rest(world, "kubelet").await;
     world.node("restart", &["kubelet"]);
-    is_as_before(world, &ns, &before, &pods).await;
+    is_as_before(world, &ns, &before, &pods, Timestamp::now()).await;
 }
 
 /// Kills it, lets it be away for a while, and starts it again.
-async fn is_away(world: &'static World, process: &str, time: Duration) -> Instant {
+async fn is_away(world: &'static World, process: &str, time: Duration) -> Timestamp {
     // An API server that starts does not serve the kinds of CRDs at once: a namespace that goes in that moment is gone before
     // its policies, which then nobody can delete (kubernetes/pkg/controller/namespace/deletion).
     eventually("no namespace of an earlier test is on its way out", || async {
@@ -62,7 +79,7 @@ async fn is_away(world: &'static World, process: &str, time: Duration) -> Instan
     world.node("stop", &[process]);
     tokio::time::sleep(time).await; // the outage itself
     world.node("start", &[process]);
-    let back = Instant::now();
+    let back = Timestamp::now();
     eventually("the API server answers", || async { world.client.apiserver_version().await.ok() }).await;
     back
 }
@@ -73,10 +90,26 @@ async fn an_outage_of(world: &'static World, topic: &str, process: &str, words: 
         return;
     }
     let (ns, before, pods) = at_rest(world, topic).await;
+    let (lost_before, _) = lost(&ns).await.expect("availability is measured");
     let back = is_away(world, process, Duration::from_secs(5)).await;
-    eventually("an operator leads", || world.leader()).await;
-    world.figure(format!("{words} away for 5 s: an operator leads {} after its start", seconds(back.elapsed())));
-    is_as_before(world, &ns, &before, &pods).await;
+    eventually("an operator leads", || world.leader_since(back)).await;
+    let took = Duration::try_from(Timestamp::now().duration_since(back)).unwrap();
+    world.figure(format!("{words} away for 5 s: an operator renews its Lease {} after its start", seconds(took)));
+    // Until its last watch is back nobody watches. Only then may the template change: of a gap with a rollout in it the pods
+    // prove nothing (docs/reference/availability.md).
+    eventually("the operator watches again", || world.watches_since(back)).await;
+    let took = Duration::try_from(Timestamp::now().duration_since(back)).unwrap();
+    world.figure(format!("{words}: the operator watches everything again {} after its start", seconds(took)));
+    is_as_before(world, &ns, &before, &pods, back).await;
+    // The pods, which were the same until then, prove that none was missing.
+    let lost_after = eventually("availability counts the time since", || async {
+        lost(&ns).await.filter(|(_, as_of)| *as_of > back).map(|(lost, _)| lost)
+    })
+    .await;
+    world.figure(format!("{words}: planned, fault and unknown seconds {lost_before:?} before, {lost_after:?} after"));
+    let [planned, fault, unknown] = [0, 1, 2].map(|n| lost_after[n] - lost_before[n]);
+    assert_eq!((planned, fault), (0, 0), "an outage of the control plane is no loss of the application");
+    assert!(unknown <= 1, "{unknown} s that the pods can tell of are unknown");
 }
 
 pub(crate) async fn a_restart_of_the_api_server_writes_nothing(world: &'static World) {
@@ -115,11 +148,12 @@ pub(crate) async fn a_lost_node_is_not_held_against_a_version_and_comes_back(wor
     })
     .await;
     world.node("start", &["kubelet"]);
+    let back = Timestamp::now();
     eventually("the pods are back", || async {
         shop::pods(&ns, "shop").await.iter().all(shop::is_ready).then_some(())
     })
     .await;
-    is_as_before(world, &ns, &before, &pods).await;
+    is_as_before(world, &ns, &before, &pods, back).await;
 }
 
 pub(crate) async fn time_that_nobody_watched_is_unknown_and_never_good(world: &'static World) {
@@ -160,7 +194,7 @@ pub(crate) async fn the_operator_lives_within_64_mib(world: &'static World) {
     world.install().await;
     world.helm(&["upgrade"], &["--set", "resources.limits.memory=64Mi", "--set", "resources.requests.memory=32Mi"]);
     let (ns, before, pods) = at_rest(world, "memory").await;
-    is_as_before(world, &ns, &before, &pods).await;
+    is_as_before(world, &ns, &before, &pods, Timestamp::now()).await;
     for operator in world.operators().await {
         let status = shop::status_of_container(&operator);
         assert_eq!(status["restartCount"], 0, "{status}");

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, DynamicObject, ListParams};
 use serde_json::{Value, json};
@@ -101,18 +102,38 @@ impl World {
 
     /// Who holds the Lease: a process, not a pod.
     pub(crate) async fn holder(&self) -> Option<String> {
+        let lease = self.lease().await?;
+        lease["holderIdentity"].as_str().filter(|holder| !holder.is_empty()).map(str::to_owned)
+    }
+
+    /// What the Lease says.
+    async fn lease(&self) -> Option<Value> {
         let leases: Api<DynamicObject> = Api::namespaced_with(
             self.client.clone(),
             SYSTEM,
             &resource("coordination.k8s.io", "v1", "Lease", "leases"),
         );
-        let lease = leases.get_opt("gracekeeper").await.ok()??;
-        let holder = lease.data["spec"]["holderIdentity"].as_str().filter(|holder| !holder.is_empty())?;
-        Some(holder.to_owned())
+        Some(leases.get_opt("gracekeeper").await.ok()??.data["spec"].clone())
+    }
+
+    /// The pod that leads, and has said so after this moment: a Lease stays as it is when nobody can renew it.
+    pub(crate) async fn leader_since(&self, moment: Timestamp) -> Option<Value> {
+        let lease = self.lease().await?;
+        let renewed: Timestamp = lease["renewTime"].as_str()?.parse().ok()?;
+        if renewed > moment { self.leader().await } else { None }
+    }
+
+    /// The pod that has led since this moment says itself that no watch is missing; the kubelet may know it later.
+    pub(crate) async fn watches_since(&self, moment: Timestamp) -> Option<()> {
+        let leader = self.leader_since(moment).await?;
+        let name = leader["metadata"]["name"].as_str()?;
+        let uri = format!("/api/v1/namespaces/{SYSTEM}/pods/{name}:8080/proxy/readyz");
+        let request = http::Request::get(uri).body(Vec::new()).ok()?;
+        (self.client.request_text(request).await.ok()? == "ok\n").then_some(())
     }
 
     /// The pod that leads.
-    pub(crate) async fn leader(&self) -> Option<Value> {
+    async fn leader(&self) -> Option<Value> {
         let holder = self.holder().await?;
         let operators = self.operators().await;
         let name = |pod: &Value| pod["metadata"]["name"].as_str().map(str::to_owned);
