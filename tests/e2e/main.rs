@@ -66,6 +66,7 @@ const TESTS: &[Test] = tests![
     releases::a_version_that_hangs_in_its_start_is_taken_back_for_that,
     releases::a_version_that_starts_slowly_within_its_budget_passes,
     releases::a_version_that_hangs_and_is_killed_by_its_probe_is_taken_back,
+    releases::a_healthy_version_that_its_liveness_probe_kills_is_taken_back,
     survival::a_restart_of_the_kubelet_writes_nothing,
     survival::a_restart_of_the_api_server_writes_nothing,
     survival::a_restart_of_etcd_writes_nothing,
@@ -100,9 +101,9 @@ fn main() {
     for name in &flaky {
         println!("FLAKY: {name}");
     }
-    let second = if flaky.is_empty() { String::new() } else { format!(" ({} at the second try)", flaky.len()) };
     let left_out = endings.iter().filter(|ending| !ending.is_failure() && ending.left_out.is_some()).count();
     let passed = endings.len() - failed.len() - left_out;
+    let second = if flaky.is_empty() { String::new() } else { format!(" ({} at the second try)", flaky.len()) };
     let left_out = if left_out == 0 { String::new() } else { format!(", {left_out} left out") };
     println!("\ne2e: {passed} passed{second}{left_out}, {} failed, in {}", failed.len(), seconds(began.elapsed()));
     // `exit` runs no destructors. Were this process to end in any other way, the node would go by itself.
