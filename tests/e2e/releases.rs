@@ -100,7 +100,11 @@ pub(crate) async fn a_version_that_never_gets_ready_is_taken_back(world: &'stati
 }
 
 pub(crate) async fn a_version_that_crashes_is_taken_back(world: &'static World) {
-    is_taken_back(world, "crash-loop", &["Crash"], |manifest| with(manifest, "SHOP_CRASH_AFTER_MILLIS", "300")).await;
+    // In its start: one that had been ready for a moment would be another case.
+    is_taken_back(world, "crash-loop", &["Crash"], |manifest| {
+        with(with(manifest, "SHOP_START_MILLIS", "3600000"), "SHOP_CRASH_AFTER_MILLIS", "300")
+    })
+    .await;
 }
 
 pub(crate) async fn a_version_without_an_image_is_taken_back(world: &'static World) {
