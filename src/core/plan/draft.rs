@@ -142,6 +142,13 @@ impl<'a> Draft<'a> {
         self.ledger.owner(("", field), current, true)
     }
 
+    /// The same where the policy needs this number.
+    pub(super) fn owner_of_needed(&self, field: Field, current: Option<&Value>, need: Option<i64>) -> Owner {
+        let owner = self.owner(field, current);
+        let is_needed = need.is_some() && current.and_then(Value::as_i64) == need;
+        if is_needed { self.ledger.owner_of_needed(("", field), owner) } else { owner }
+    }
+
     fn note_marker(&mut self, container: &str, field: Field, owner: &Owner, held: bool) {
         if *owner == Owner::Foreign && !held && self.ledger.is_marked((container, field)) {
             self.stale_marker = true;

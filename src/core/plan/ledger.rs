@@ -88,6 +88,15 @@ impl<'a> Ledger<'a> {
         Owner::Foreign
     }
 
+    /// The owner of a number that is just what the policy needs: ours where the marker lists it, though the entry says another
+    /// one. Then it was raised as the policy rode along in somebody's write (docs/ride-along.md).
+    pub(super) fn owner_of_needed(&self, key: Key<'_>, owner: Owner) -> Owner {
+        if owner == Owner::Foreign && self.is_marked(key) {
+            return Owner::Ours { original: self.original(key, self.first(key)) };
+        }
+        owner
+    }
+
     /// The first entry of a field, whatever is there.
     pub(super) fn first(&self, key: Key<'_>) -> Option<&'a HeldField> {
         self.entries.get(&key)?.first().copied()

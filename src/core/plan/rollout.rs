@@ -59,6 +59,7 @@ fn deadline(policy: Option<&HealthPolicySpec>, workload: &mut Workload<'_>, draf
     let need = rollout.filter(|_| !declared).map(|rollout| needed(rollout, workload).min(NO_DEADLINE));
     // The API server demands a deadline greater than minReadySeconds.
     let floor = workload.min_ready_after.saturating_add(1).min(NO_DEADLINE);
+    let owner = draft.owner_of_needed(field, current, need.map(|need| need.max(floor)));
     let slot = Slot { field, current, absence: None, owner: owner.clone() };
     let settled = settle::raise(slot, need, DEFAULT_PROGRESS_DEADLINE_SECONDS, floor);
     if let After::Becomes(after) = draft.number(field, current, settled, &owner) {

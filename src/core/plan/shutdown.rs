@@ -22,7 +22,6 @@ pub(super) fn settle(
 ) {
     let field = Field::TerminationGracePeriodSeconds;
     let current = workload.current(field);
-    let owner = draft.owner(field, current);
     let mut need = policy.and_then(|policy| needed(policy, targets, workload));
     if let (Some(wanted), Some((grace, declarer))) = (need, declared(policy, workload, draft)) {
         need = None;
@@ -33,8 +32,10 @@ pub(super) fn settle(
             draft.plan.findings.push(Finding::new(Reason::GraceTooShort, "", message));
         }
     }
+    let floor = floor(workload);
+    let owner = draft.owner_of_needed(field, current, need.map(|need| need.max(floor)));
     let slot = Slot { field, current, absence: None, owner: owner.clone() };
-    let settled = settle::raise(slot, need, DEFAULT_GRACE_SECONDS, floor(workload));
+    let settled = settle::raise(slot, need, DEFAULT_GRACE_SECONDS, floor);
     if let After::Becomes(after) = draft.number(field, current, settled, &owner) {
         workload.grace_after = after.as_ref().and_then(Value::as_i64).unwrap_or(DEFAULT_GRACE_SECONDS);
     }

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::support::{check_laws, plan_for, policy, reasons, server_defaults, yaml};
+use super::support::{check_laws, deployment, plan_for, policy, reasons, server_defaults, yaml};
 use crate::api::HealthPolicySpec;
 
 const FOLDER: &str = "tests/fixtures/deployments";
@@ -162,4 +162,45 @@ fn fields_of_the_future_survive_a_replacement_and_come_back() {
     }
     assert!(after.pointer(&pod("/containers/0/livenessProbe/grpc")).is_none());
     assert_eq!(plan_for(None, &after, &plan.held).apply_to(&after).unwrap(), deployment);
+}
+
+#[test]
+fn a_number_that_rode_along_higher_is_still_the_policys() {
+    let wanted =
+        policy("mode: Enforce\nshutdown: {drainSeconds: 5, finishSeconds: 30}\nrollout: {minReadySeconds: 5}\n");
+    let mut plain = deployment("containers: [{name: app, image: app}]");
+    // One that is stored: of a manifest every number counts as declared.
+    plain["metadata"]["uid"] = json!("u");
+    let first = plan_for(Some(&wanted), &plain, &[]);
+    let mut ridden = first.apply_to(&plain).unwrap();
+    let number = |object: &Value, path: &str| object.pointer(path).and_then(Value::as_i64);
+    let (grace, deadline) = ("/spec/template/spec/terminationGracePeriodSeconds", "/spec/progressDeadlineSeconds");
+    assert_eq!((number(&ridden, grace), number(&ridden, deadline)), (Some(37), Some(606)));
+    // Somebody brings a longer sleep and a slower start, and what these need rides along in the same write.
+    let slow = json!({"tcpSocket": {"port": 80}, "periodSeconds": 30, "failureThreshold": 60});
+    let container = ridden.pointer_mut("/spec/template/spec/containers/0").unwrap();
+    container["lifecycle"] = json!({"preStop": {"sleep": {"seconds": 20}}});
+    container["startupProbe"] = slow;
+    *ridden.pointer_mut(grace).unwrap() = json!(52);
+    *ridden.pointer_mut(deadline).unwrap() = json!(2376);
+    ridden["metadata"]["annotations"]["gracekeeper.dev/filled"] =
+        json!("/minReadySeconds,/progressDeadlineSeconds,/terminationGracePeriodSeconds");
+
+    let plan = plan_for(Some(&wanted), &ridden, &first.held);
+    assert!(plan.is_empty(), "{:?}", plan.apply_to(&ridden));
+    let held = |field: &str| plan.held.iter().find(|entry| entry.field == field).map(|entry| &*entry.value);
+    assert_eq!(held("terminationGracePeriodSeconds"), Some("52"));
+    assert_eq!(held("progressDeadlineSeconds"), Some("2376"));
+    let released = plan_for(None, &ridden, &plan.held).apply_to(&ridden).unwrap();
+    assert_eq!(
+        (number(&released, deadline), released["metadata"]["annotations"].get("gracekeeper.dev/filled")),
+        (None, None)
+    );
+    // The API server would refuse a grace period shorter than the sleep.
+    assert_eq!(number(&released, grace), None);
+
+    // Another number than the policy needs is somebody's own.
+    *ridden.pointer_mut(grace).unwrap() = json!(60);
+    let plan = plan_for(Some(&wanted), &ridden, &first.held);
+    assert!(plan.held.iter().all(|entry| entry.field != "terminationGracePeriodSeconds"));
 }
