@@ -4,15 +4,27 @@ use gracekeeper::api::FIELD_MANAGER;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::{Ridden, marker};
+use super::{Ridden, app, kubectl, marker};
 use crate::support::namespace::{condition, container, deployment, pod, web_policy};
 use crate::support::operator::Identity;
-use crate::support::{Cluster, Operator, eventually};
+use crate::support::{Cluster, Operator, TestNamespace, eventually};
 
 const INSTALLED: &[&str] = &["--ride-along", "installed"];
 
 fn web(name: &str) -> Value {
     deployment(name, 1, vec![container()])
+}
+
+/// As Argo CD and Flux apply it.
+fn git(ns: &TestNamespace, manifest: &Value) -> Result<(), String> {
+    let words = ["apply", "--server-side", "--force-conflicts", "--field-manager", "argocd-controller", "-f", "-"];
+    kubectl(ns, &words, &manifest.to_string())
+}
+
+fn manifest(fields: &Value) -> Value {
+    let mut manifest = web("web");
+    manifest["spec"]["template"]["spec"]["containers"][0] = app(fields);
+    manifest
 }
 
 /// The operator has told the policy that it may ride along with its present spec.
@@ -109,6 +121,86 @@ async fn an_original_that_was_ridden_over_comes_back_with_the_release() {
     let left = released["metadata"]["annotations"].as_object().into_iter().flatten();
     let left: Vec<_> = left.filter(|(key, _)| key.contains("gracekeeper.dev")).collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
+async fn a_number_that_rides_along_higher_goes_back_with_the_release() {
+    let Some(ridden) = Ridden::new("higher").await else { return };
+    let ns = &ridden.ns;
+    let mut policy = web_policy();
+    policy["shutdown"] = json!({"drainSeconds": 5, "finishSeconds": 30});
+    policy["rollout"] = json!({"minReadySeconds": 1});
+    let operator = operated(&ridden, policy).await;
+    git(ns, &manifest(&json!({}))).unwrap();
+    ns.compliant("web", "InSync").await;
+    let numbers = |web: &Value| {
+        (pod(web)["terminationGracePeriodSeconds"].clone(), web["spec"]["progressDeadlineSeconds"].clone())
+    };
+    let before = numbers(&ns.get("web").await);
+    let own = json!({"lifecycle": {"preStop": {"sleep": {"seconds": 20}}},
+        "startupProbe": {"tcpSocket": {"port": 80}, "periodSeconds": 30, "failureThreshold": 60}});
+    git(ns, &manifest(&own)).unwrap();
+    let raised = numbers(&ns.get("web").await);
+    assert!(raised.0.as_i64() > before.0.as_i64() && raised.1.as_i64() > before.1.as_i64(), "{before:?} {raised:?}");
+    // The ledger follows, and the Deployment is not written.
+    eventually("the ledger tells the new numbers", || async {
+        let health = ns.compliant("web", "InSync").await;
+        let held = health["status"]["heldFields"].as_array()?;
+        let told = |field: &str| held.iter().find(|entry| entry["field"] == field)?["value"].as_str();
+        let is_told = told("terminationGracePeriodSeconds") == Some(&raised.0.to_string())
+            && told("progressDeadlineSeconds") == Some(&raised.1.to_string());
+        is_told.then_some(())
+    })
+    .await;
+    if let Some(writes) = operator.audit().writes("deployments") {
+        assert!(writes.is_empty(), "{writes:?}");
+    }
+    git(ns, &manifest(&json!({}))).unwrap();
+    ns.delete_policy("web").await;
+    ns.policy_gone("web").await;
+    let released = ns.get("web").await;
+    assert_eq!((numbers(&released), marker(&released)), ((json!(30), json!(600)), None));
+}
+
+#[tokio::test]
+async fn who_drops_an_own_handler_by_server_side_apply_gets_the_policys_back() {
+    let Some(ridden) = Ridden::new("dropped").await else { return };
+    let ns = &ridden.ns;
+    // Older than the policy: the operator wrote the fields, and is noted as an owner of each of their parts.
+    git(ns, &manifest(&json!({}))).unwrap();
+    let mut policy = web_policy();
+    policy["shutdown"] = json!({"drainSeconds": 5, "finishSeconds": 10});
+    let _operator = operated(&ridden, policy.clone()).await;
+    ns.compliant("web", "InSync").await;
+    let of_policy = pod(&ns.get("web").await)["containers"][0].clone();
+    assert_eq!(of_policy["lifecycle"]["preStop"]["sleep"]["seconds"], 5);
+    let owns = [
+        json!({"livenessProbe": {"tcpSocket": {"port": 8080}}}),
+        json!({"livenessProbe": {"httpGet": {"path": "/own", "port": 8080}}}),
+        json!({"livenessProbe": {"httpGet": {"path": "/own", "port": "http"}, "failureThreshold": 9}}),
+        json!({"lifecycle": {"preStop": {"sleep": {"seconds": 9}}}}),
+        json!({"lifecycle": {"preStop": {"exec": {"command": ["true"]}}}}),
+        json!({"readinessProbe": {"exec": {"command": ["true"]}}, "lifecycle": {"preStop": {"sleep": {"seconds": 9}}}}),
+    ];
+    for own in &owns {
+        git(ns, &manifest(own)).unwrap_or_else(|error| panic!("{own}: {error}"));
+        assert_ne!(pod(&ns.get("web").await)["containers"][0], of_policy, "{own}");
+        git(ns, &manifest(&json!({}))).unwrap_or_else(|error| panic!("{own}, dropped: {error}"));
+        assert_eq!(pod(&ns.get("web").await)["containers"][0], of_policy, "{own}");
+    }
+    // What the policy does not ask for any more is no remnant either.
+    let own =
+        json!({"livenessProbe": {"tcpSocket": {"port": 8080}}, "lifecycle": {"preStop": {"sleep": {"seconds": 9}}}});
+    git(ns, &manifest(&own)).unwrap();
+    policy.as_object_mut().unwrap().remove("shutdown");
+    policy["containers"][0]["probes"].as_object_mut().unwrap().remove("liveness");
+    ns.policy("web", policy).await;
+    may_ride(&ridden, "web").await;
+    let readiness_only = |object: &Value| marker(object).is_some_and(|marker| !marker.contains("livenessProbe"));
+    ridden.seen(&web("probe"), "the edited policy is seen", readiness_only).await;
+    git(ns, &manifest(&json!({}))).unwrap();
+    let container = pod(&ns.get("web").await)["containers"][0].clone();
+    assert_eq!((container.get("livenessProbe"), container["lifecycle"].get("preStop")), (None, None), "{container}");
 }
 
 #[tokio::test]
