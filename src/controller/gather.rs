@@ -8,9 +8,10 @@ use super::gate::GateView;
 use super::memory::Refusal;
 use super::world::{Key, Picture, PolicyEntry, parse_uid};
 use crate::api::availability_status::AvailabilityStatus;
+use crate::api::conditions::ConditionType;
 use crate::api::gate::GateStatus;
 use crate::api::shutdown_status::ShutdownStatus;
-use crate::api::{Mode, WorkloadHealthStatus};
+use crate::api::{Mode, RIDE_ALONG_LABEL, WorkloadHealthStatus};
 use crate::core::decide::{Observed, PolicyView, RefusedPlan};
 use crate::core::deployment::{Projection, RolloutProgress};
 use crate::core::ownership::{self, Contender};
@@ -70,6 +71,7 @@ pub(crate) fn gather(picture: &Picture, key: &Key) -> Option<Gathered> {
     let (owner, weaker) =
         owner(picture, key, &entry.projection.labels, last_owner.map(|reference| reference.uid.as_str()));
     let mut surroundings = surroundings(picture, key, &object, &entry.uid);
+    surroundings.rides_along = owner.as_ref().is_some_and(|(_, policy)| rides_along(policy, &entry.projection.labels));
     surroundings.shutdown = shutdown(picture, key, entry.projection.rollout, health.as_ref());
     Some(Gathered {
         deployment: entry.projection.clone(),
@@ -118,6 +120,13 @@ fn owner(
     let ownership = ownership::owner(contenders, labels);
     let weaker = ownership.losers.iter().map(|(key, _)| key.name.to_string()).collect();
     (ownership.winner.map(|(key, policy)| (key.clone(), policy.clone())), weaker)
+}
+
+/// Whether the policy may have brought fields in others' writes of a Deployment with these labels, as far as its status says.
+fn rides_along(policy: &PolicyEntry, labels: &BTreeMap<String, String>) -> bool {
+    let rides = ConditionType::RidesAlong.as_str();
+    policy.object.status.conditions.iter().any(|condition| condition.type_ == rides && condition.status == "True")
+        && labels.get(RIDE_ALONG_LABEL).is_none_or(|value| value != "disabled")
 }
 
 /// How its pods went. In the middle of a rollout they go one after another: what is stored stays until that is over.

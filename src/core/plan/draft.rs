@@ -32,11 +32,12 @@ pub(super) struct Draft<'a> {
     /// Entries of fields that somebody else took over in part: the rest is ours still, and the whole is again once they
     /// let go. They stay in the ledger and are not in the marker.
     pub(super) ceded: Vec<HeldField>,
+    rides_along: bool,
 }
 
 impl<'a> Draft<'a> {
-    pub(super) fn new(ledger: Ledger<'a>, unsupported: &'a [HeldField]) -> Self {
-        Self { ledger, plan: Plan::default(), stale_marker: false, unsupported, ceded: Vec::new() }
+    pub(super) fn new(ledger: Ledger<'a>, unsupported: &'a [HeldField], rides_along: bool) -> Self {
+        Self { ledger, plan: Plan::default(), stale_marker: false, unsupported, ceded: Vec::new(), rides_along }
     }
 
     /// Settles the probes and hooks of all containers.
@@ -142,10 +143,10 @@ impl<'a> Draft<'a> {
         self.ledger.owner(("", field), current, true)
     }
 
-    /// The same where the policy needs this number.
+    /// The same where the policy needs this number, and may have brought it in somebody else's write.
     pub(super) fn owner_of_needed(&self, field: Field, current: Option<&Value>, need: Option<i64>) -> Owner {
         let owner = self.owner(field, current);
-        let is_needed = need.is_some() && current.and_then(Value::as_i64) == need;
+        let is_needed = self.rides_along && need.is_some() && current.and_then(Value::as_i64) == need;
         if is_needed { self.ledger.owner_of_needed(("", field), owner) } else { owner }
     }
 

@@ -150,7 +150,7 @@ pub fn plan_without(input: &Input<'_>, unsupported: &[HeldField]) -> Plan {
     };
     let annotations = input.deployment.pointer("/metadata/annotations").filter(|value| value.is_object());
     let marker = annotations.and_then(|annotations| annotations.get(MARKER_ANNOTATION));
-    let mut draft = Draft::new(Ledger::of(input.held, annotations), unsupported);
+    let mut draft = Draft::new(Ledger::of(input.held, annotations), unsupported, input.surroundings.rides_along);
 
     let targets =
         input.policy.map(|policy| Targets::resolve(policy, &workload, &mut draft.plan.findings)).unwrap_or_default();

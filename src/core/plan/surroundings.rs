@@ -19,6 +19,8 @@ pub struct Surroundings {
     pub longest_start_seconds: Option<i64>,
     /// How its pods went, and what that advises.
     pub shutdown: Option<ShutdownStatus>,
+    /// Whether the policy rides along in others' writes of this Deployment (docs/ride-along.md).
+    pub rides_along: bool,
 }
 
 /// What matters of a PodDisruptionBudget.

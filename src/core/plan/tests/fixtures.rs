@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::support::{check_laws, deployment, plan_for, policy, reasons, server_defaults, yaml};
 use crate::api::HealthPolicySpec;
+use crate::core::plan::{Input, Surroundings, plan};
 
 const FOLDER: &str = "tests/fixtures/deployments";
 
@@ -186,7 +187,15 @@ fn a_number_that_rode_along_higher_is_still_the_policys() {
     ridden["metadata"]["annotations"]["gracekeeper.dev/filled"] =
         json!("/minReadySeconds,/progressDeadlineSeconds,/terminationGracePeriodSeconds");
 
-    let plan = plan_for(Some(&wanted), &ridden, &first.held);
+    // Where policies do not ride along, who sets just this number has set it.
+    let own = plan_for(Some(&wanted), &ridden, &first.held);
+    assert!(own.held.iter().all(|entry| entry.field == "minReadySeconds"), "{:?}", own.held);
+
+    let surroundings = Surroundings { rides_along: true, ..Surroundings::default() };
+    let rides = |deployment: &Value| {
+        plan(&Input { policy: Some(&wanted), deployment, held: &first.held, surroundings: &surroundings })
+    };
+    let plan = rides(&ridden);
     assert!(plan.is_empty(), "{:?}", plan.apply_to(&ridden));
     let held = |field: &str| plan.held.iter().find(|entry| entry.field == field).map(|entry| &*entry.value);
     assert_eq!(held("terminationGracePeriodSeconds"), Some("52"));
@@ -201,6 +210,5 @@ fn a_number_that_rode_along_higher_is_still_the_policys() {
 
     // Another number than the policy needs is somebody's own.
     *ridden.pointer_mut(grace).unwrap() = json!(60);
-    let plan = plan_for(Some(&wanted), &ridden, &first.held);
-    assert!(plan.held.iter().all(|entry| entry.field != "terminationGracePeriodSeconds"));
+    assert!(rides(&ridden).held.iter().all(|entry| entry.field != "terminationGracePeriodSeconds"));
 }
