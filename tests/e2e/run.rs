@@ -15,7 +15,7 @@ use crate::{Test, seconds};
 const SIDE_BY_SIDE: &[&str] = &["probes", "releases"];
 /// Modules whose tests may be run again, when a time ran out: each try makes its own namespaces. A wrong reason, a changed
 /// template, an exit code or a time that was too short is no matter of the machine, nor is a lost request.
-const REPEATABLE: &[&str] = &["probes", "releases"];
+const REPEATABLE: &[&str] = &["probes", "releases", "requests"];
 /// How many of those run at a time, unless RUST_TEST_THREADS says another number.
 const AT_A_TIME: usize = 3;
 /// The longest one takes a good minute: a test that is not over by now never will be.
