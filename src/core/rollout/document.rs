@@ -106,7 +106,8 @@ since the stable pods were seen to be well, or for what lasts for `patience.star
 
 - With one pod of slack (`maxSurge` + `maxUnavailable` = 1) and another version one pod larger, the Deployment controller
   undoes every single change. The gate then tries to swap both sizes by two quick writes, at most 5 times, and otherwise
-  holds (`RestoreBlocked`). Two pods of slack avoid that.
+  holds (`RestoreBlocked`). Two pods of slack avoid that,
+  unless pods of a third version that stands between are not ready.
 - A version that is whole and all available is saturated: the controller empties the others even while paused (`Regressed`).
 - With `revisionHistoryLimit: 0` the stable ReplicaSet is gone after completion (`NoStableRevision`).
 
