@@ -1,8 +1,9 @@
 //! CEL's budget holds at the bounds of the schema. Where it did not, the API server would skip the policy in silence.
 
+use kube::api::PostParams;
 use serde_json::{Value, json};
 
-use super::{Ridden, marker};
+use super::{Ridden, apply_server_side, marker};
 use crate::support::namespace::deployment;
 
 /// A policy as large as the schema lets it be.
@@ -30,7 +31,6 @@ fn largest(name_of: impl Fn(usize) -> String) -> Value {
 async fn the_largest_policy_fits_the_budget_on_a_pod_of_a_hundred_containers() {
     let Some(ridden) = Ridden::new("largest").await else { return };
     let name_of = |n: usize| format!("container-{n:02}");
-    ridden.policy("largest", largest(name_of)).await;
     // Each has its own probes and a hook, so that Replace has something to compare and to remember.
     let own = json!({"exec": {"command": ["probe", "x".repeat(500)]}, "failureThreshold": 5});
     let container = |n: usize| {
@@ -38,7 +38,23 @@ async fn the_largest_policy_fits_the_budget_on_a_pod_of_a_hundred_containers() {
                "livenessProbe": own, "readinessProbe": own, "startupProbe": own,
                "lifecycle": {"preStop": {"exec": {"command": ["drain"]}}}})
     };
-    let object = deployment("large", 1, (0..100).map(container).collect());
+    let object_containers: Vec<Value> = (0..100).map(container).collect();
+    let other_container = |n: usize| {
+        let mut container = container(n);
+        for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
+            container[probe]["failureThreshold"] = json!(4);
+        }
+        container["lifecycle"]["preStop"]["exec"]["command"] = json!(["drain", "slowly"]);
+        container
+    };
+    let object = deployment("large", 1, object_containers.clone());
+    let before = ridden.ns.create_deployment(deployment("before", 0, (0..100).map(other_container).collect())).await;
+    for manager in 0..12 {
+        let manifest = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "before"}, "spec": {"template": {
+            "spec": {"containers": [{"name": name_of(manager), "env": [{"name": "MANAGER", "value": "x"}]}]}}}});
+        apply_server_side(&ridden.ns, &format!("manager-{manager}"), &manifest).unwrap();
+    }
+    ridden.policy("largest", largest(name_of)).await;
     ridden.seen(&object, "the policy rides along", |object| marker(object).is_some()).await;
     let stored = ridden.would_create(object).await;
     let fields = marker(&stored).unwrap();
@@ -47,6 +63,18 @@ async fn the_largest_policy_fits_the_budget_on_a_pod_of_a_hundred_containers() {
         let container = &stored["spec"]["template"]["spec"]["containers"][n];
         assert!(container["livenessProbe"].get("exec").is_none(), "{container}");
     }
+
+    // A change of every probe and hook of a pod that is there, with a dozen managers: more is compared than on a create.
+    let mut changed = before.clone();
+    let live = ridden.ns.get("before").await;
+    changed["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
+    changed["metadata"]["managedFields"] = live["metadata"]["managedFields"].clone();
+    changed["spec"]["template"]["spec"]["containers"] = object_containers.into();
+    let params = PostParams { dry_run: true, field_manager: Some("a-person".into()) };
+    let changed = serde_json::from_value(changed).unwrap();
+    let stored = ridden.ns.deployments().replace("before", &params, &changed).await.unwrap();
+    let fields = marker(&serde_json::to_value(stored).unwrap()).expect("it rode along");
+    assert_eq!(fields.split(',').filter(|field| field.starts_with("container-")).count(), 16 * 4, "{fields}");
 }
 
 #[tokio::test]

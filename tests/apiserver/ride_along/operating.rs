@@ -170,8 +170,10 @@ async fn who_drops_an_own_handler_by_server_side_apply_gets_the_policys_back() {
     git(ns, &manifest(&json!({}))).unwrap();
     let mut policy = web_policy();
     policy["shutdown"] = json!({"drainSeconds": 5, "finishSeconds": 10});
-    let _operator = operated(&ridden, policy.clone()).await;
+    let operator = operated(&ridden, policy.clone()).await;
     ns.compliant("web", "InSync").await;
+    // It mends nothing behind the API server's back from here on.
+    drop(operator);
     let of_policy = pod(&ns.get("web").await)["containers"][0].clone();
     assert_eq!(of_policy["lifecycle"]["preStop"]["sleep"]["seconds"], 5);
     let owns = [
@@ -194,13 +196,25 @@ async fn who_drops_an_own_handler_by_server_side_apply_gets_the_policys_back() {
     git(ns, &manifest(&own)).unwrap();
     policy.as_object_mut().unwrap().remove("shutdown");
     policy["containers"][0]["probes"].as_object_mut().unwrap().remove("liveness");
-    ns.policy("web", policy).await;
-    may_ride(&ridden, "web").await;
+    let generation = ns
+        .policies()
+        .patch(
+            "web",
+            &PatchParams::default(),
+            &Patch::Merge(json!({"spec": {
+        "shutdown": null, "containers": policy["containers"]}})),
+        )
+        .await
+        .unwrap()
+        .metadata
+        .generation;
+    let status = json!({"status": {"rideAlong": {"generation": generation}}});
+    ns.policies().patch_status("web", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
     let readiness_only = |object: &Value| marker(object).is_some_and(|marker| !marker.contains("livenessProbe"));
     ridden.seen(&web("probe"), "the edited policy is seen", readiness_only).await;
     git(ns, &manifest(&json!({}))).unwrap();
     let container = pod(&ns.get("web").await)["containers"][0].clone();
-    assert_eq!((container.get("livenessProbe"), container["lifecycle"].get("preStop")), (None, None), "{container}");
+    assert_eq!((container.get("livenessProbe"), container.get("lifecycle")), (None, None), "{container}");
 }
 
 #[tokio::test]
@@ -288,6 +302,40 @@ async fn an_exec_handler_that_could_not_be_given_back_is_not_taken() {
     assert_eq!(pod(&stored)["containers"][0]["livenessProbe"]["exec"]["command"], json!(["live"]));
     assert!(!marker(&stored).unwrap().contains("app/livenessProbe"));
     assert!(marker(&stored).unwrap().contains("app/readinessProbe"));
+}
+
+#[tokio::test]
+async fn an_exec_handler_of_a_policy_from_before_reaches_no_further() {
+    let Some(ridden) = Ridden::new("exec-before").await else { return };
+    let ns = &ridden.ns;
+    let mut policy = web_policy();
+    policy["containers"][0]["probes"]["liveness"] = json!({"exec": {"command": ["live"]}, "failureThreshold": 6});
+    policy["containers"][0]["preStop"] = json!({"exec": {"command": ["drain"]}});
+    ridden.policy("web", policy).await;
+    let has_exec = |object: &Value| pod(object)["containers"][0].pointer("/livenessProbe/exec").is_some();
+    ridden.seen(&web("probe"), "exec rides along where it may", has_exec).await;
+    ns.create_deployment(web("old")).await;
+
+    ns.cluster.kubectl(&["label", "namespace", &ns.name, "gracekeeper.dev/allow-exec-"]);
+    ridden.seen(&web("probe"), "exec stays away from others", |object| !has_exec(object)).await;
+    let other = ridden.would_create(web("probe")).await;
+    let (container, fields) = (&pod(&other)["containers"][0], marker(&other).unwrap());
+    assert_eq!(
+        (container.get("livenessProbe"), container.pointer("/lifecycle/preStop/exec")),
+        (None, None),
+        "{container}"
+    );
+    assert!(
+        fields.contains("app/readinessProbe") && !fields.contains("liveness") && !fields.contains("preStop"),
+        "{fields}"
+    );
+    // What is there stays, through a change of something else.
+    ns.cluster.kubectl(&["set", "image", "deploy/old", "app=example.com/app:2", "-n", &ns.name]);
+    let old = ns.get("old").await;
+    let container = &pod(&old)["containers"][0];
+    assert_eq!(container["livenessProbe"]["exec"]["command"], json!(["live"]));
+    assert_eq!(container["lifecycle"]["preStop"]["exec"]["command"], json!(["drain"]));
+    assert!(marker(&old).unwrap().contains("app/livenessProbe,app/preStop"), "{old}");
 }
 
 #[tokio::test]
