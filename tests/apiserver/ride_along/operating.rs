@@ -196,20 +196,7 @@ async fn who_drops_an_own_handler_by_server_side_apply_gets_the_policys_back() {
     git(ns, &manifest(&own)).unwrap();
     policy.as_object_mut().unwrap().remove("shutdown");
     policy["containers"][0]["probes"].as_object_mut().unwrap().remove("liveness");
-    let generation = ns
-        .policies()
-        .patch(
-            "web",
-            &PatchParams::default(),
-            &Patch::Merge(json!({"spec": {
-        "shutdown": null, "containers": policy["containers"]}})),
-        )
-        .await
-        .unwrap()
-        .metadata
-        .generation;
-    let status = json!({"status": {"rideAlong": {"generation": generation}}});
-    ns.policies().patch_status("web", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    ridden.policy("web", policy).await;
     let readiness_only = |object: &Value| marker(object).is_some_and(|marker| !marker.contains("livenessProbe"));
     ridden.seen(&web("probe"), "the edited policy is seen", readiness_only).await;
     git(ns, &manifest(&json!({}))).unwrap();
