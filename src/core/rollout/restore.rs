@@ -146,12 +146,6 @@ fn gain(
         .collect();
     let answered = while_paused(&written, wanted);
     let sums = |of: &dyn Fn(usize) -> u32| -> u32 { (0..sizes.len()).filter(|index| *index != home).map(of).sum() };
-    let before: Vec<u32> = sizes.iter().map(|size| size.replicas).collect();
-    let rejected = |replicas: &[u32]| -> u32 {
-        let theirs =
-            sizes.iter().zip(replicas).enumerate().filter(|(index, (size, _))| *index != home && size.is_current);
-        theirs.map(|(_, (_, replicas))| *replicas).sum()
-    };
     let before_others = others(sizes, home);
     let after_others = sums(&|index| answered.get(index).copied().unwrap_or(0));
     let before_home = sizes.get(home).map_or(0, |size| size.replicas);
@@ -159,7 +153,12 @@ fn gain(
     let is_last = after_others == 0;
     let is_forward = after_others < before_others || after_home > before_home && after_others <= before_others;
     // With a third version there, the rejected one first makes way for that one, where it cannot for the stable one.
-    let is_aside = after_others == before_others && rejected(&answered) < rejected(&before);
+    let theirs = sizes.iter().zip(&answered).enumerate();
+    let rejected: i64 = theirs
+        .filter(|(index, (size, _))| *index != home && size.is_current)
+        .map(|(_, (size, after))| i64::from(*after) - i64::from(size.replicas))
+        .sum();
+    let is_aside = after_others == before_others && rejected < 0;
     if !(is_forward || is_aside) || after_home < before_home && !is_last {
         return None;
     }
