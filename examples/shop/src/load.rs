@@ -1,6 +1,8 @@
 //! A client at a steady rate that counts what got lost, and how.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use http::{Request, header};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -19,11 +21,28 @@ use crate::clock::timestamp;
 use crate::say;
 use crate::settings::Load;
 
+/// So many lost requests are told one by one; all are counted.
+const TOLD: usize = 20;
+
 /// How one request ended.
 enum Fate {
     Answered(Duration),
-    /// By the step at which it failed; with the time at which it was sent, from the start.
-    Lost(String, Duration),
+    Lost(Loss),
+}
+
+/// One request without an answer: enough to find it in the records of a node.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Loss {
+    /// The step at which it failed, and how.
+    reason: String,
+    /// When it was sent, from the start of the load.
+    at_millis: u64,
+    /// How long it took to fail.
+    took_millis: u64,
+    /// The client's end of the connection; none when there was no socket for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -42,6 +61,9 @@ struct Report {
     /// When the first and the last lost request were sent, from the start of the load.
     #[serde(skip_serializing_if = "Option::is_none")]
     lost_between_millis: Option<(u64, u64)>,
+    /// The first of the lost requests, in the order in which they were given up.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lost_requests: Vec<Loss>,
     /// Requests that could not be sent in time: the client itself was too slow.
     late: u64,
 }
@@ -94,12 +116,15 @@ fn summary(fates: &[Fate]) -> Report {
     let mut times = Vec::new();
     for fate in fates {
         match fate {
-            Fate::Answered(time) => times.push(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
-            Fate::Lost(reason, at) => {
-                *report.reasons.entry(reason.clone()).or_default() += 1;
-                let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
+            Fate::Answered(time) => times.push(millis(*time)),
+            Fate::Lost(loss) => {
+                *report.reasons.entry(loss.reason.clone()).or_default() += 1;
+                let at = loss.at_millis;
                 let (first, last) = report.lost_between_millis.unwrap_or((at, at));
                 report.lost_between_millis = Some((first.min(at), last.max(at)));
+                if report.lost_requests.len() < TOLD {
+                    report.lost_requests.push(loss.clone());
+                }
             }
         }
     }
@@ -111,19 +136,38 @@ fn summary(fates: &[Fate]) -> Report {
     report
 }
 
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 async fn request(settings: Arc<Load>, began: Instant) -> Fate {
     let start = Instant::now();
-    let at = start.duration_since(began);
-    match timeout(Duration::from_millis(settings.timeout_millis), exchange(&settings)).await {
-        Ok(Ok(())) => Fate::Answered(start.elapsed()),
-        Ok(Err(reason)) => Fate::Lost(reason, at),
-        Err(_) => Fate::Lost("no answer in time".into(), at),
-    }
+    let limit = Duration::from_millis(settings.timeout_millis);
+    let mut port = None;
+    let reason = match timeout(limit, exchange(&settings, &mut port)).await {
+        Ok(Ok(())) => return Fate::Answered(start.elapsed()),
+        Ok(Err(reason)) => reason,
+        Err(_) => "no answer in time".into(),
+    };
+    let (at_millis, took_millis) = (millis(start.duration_since(began)), millis(start.elapsed()));
+    Fate::Lost(Loss { reason, at_millis, took_millis, port })
+}
+
+/// A connection, from a port that is known also when there will be none.
+async fn connect(target: &str, port: &mut Option<u16>) -> io::Result<TcpStream> {
+    let target = lookup_host(target).await?.next().ok_or(io::ErrorKind::NotFound)?;
+    let (socket, any) = match target {
+        SocketAddr::V4(_) => (TcpSocket::new_v4()?, Ipv4Addr::UNSPECIFIED.into()),
+        SocketAddr::V6(_) => (TcpSocket::new_v6()?, Ipv6Addr::UNSPECIFIED.into()),
+    };
+    socket.bind(SocketAddr::new(any, 0))?;
+    *port = Some(socket.local_addr()?.port());
+    socket.connect(target).await
 }
 
 /// One request on a connection of its own, up to the last byte of the answer.
-async fn exchange(settings: &Load) -> Result<(), String> {
-    let stream = TcpStream::connect(&settings.target).await.map_err(|error| format!("connect: {}", error.kind()))?;
+async fn exchange(settings: &Load, port: &mut Option<u16>) -> Result<(), String> {
+    let stream = connect(&settings.target, port).await.map_err(|error| format!("connect: {}", error.kind()))?;
     let _ = stream.set_nodelay(true);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
@@ -159,12 +203,32 @@ mod tests {
     fn a_report_counts_each_request_once() {
         let mut fates: Vec<Fate> = (1..=98).map(|n| Fate::Answered(Duration::from_millis(n))).collect();
         let lost = [("connect: connection refused", 40), ("connect: connection refused", 20), ("status 503", 30)];
-        fates.extend(lost.map(|(reason, at)| Fate::Lost(reason.into(), Duration::from_millis(at))));
+        fates.extend(lost.map(|(reason, at_millis)| {
+            Fate::Lost(Loss { reason: reason.into(), at_millis, took_millis: 1, port: Some(40_000) })
+        }));
         let report = summary(&fates);
         assert_eq!((report.answered, report.lost), (98, 3));
         assert_eq!(report.reasons["connect: connection refused"], 2);
         assert_eq!(report.lost_between_millis, Some((20, 40)));
+        assert_eq!(report.lost_requests.len(), 3);
         assert_eq!((report.p50_millis, report.p99_millis, report.max_millis), (49, 97, 98));
+    }
+
+    #[test]
+    fn a_report_of_a_long_outage_stays_short() {
+        let loss = Loss { reason: "no answer in time".into(), at_millis: 1, took_millis: 2, port: None };
+        let fates: Vec<Fate> = (0..5_000).map(|_| Fate::Lost(loss.clone())).collect();
+        let report = summary(&fates);
+        assert_eq!((report.lost, report.lost_requests.len()), (5_000, TOLD));
+    }
+
+    #[tokio::test]
+    async fn a_refused_connection_is_told_with_the_port_that_it_came_from() {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap();
+        let mut port = None;
+        let error = connect(&closed.to_string(), &mut port).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(port.is_some_and(|port| port > 0));
     }
 
     #[test]
