@@ -15,7 +15,7 @@ use crate::commands::report::ReportArgs;
 use crate::commands::request::RequestArgs;
 use crate::commands::rules::RulesArgs;
 use crate::commands::status::StatusArgs;
-use crate::controller::{RideAlongSetup, Settings};
+use crate::controller::Settings;
 use crate::core::lease::Timing;
 
 /// Keeps probes, preStop hooks and grace periods right on plain Kubernetes Deployments.
@@ -149,9 +149,10 @@ pub struct RunArgs {
     /// How long edits of a policy are collected before they are acted on, in seconds.
     #[arg(long, env = "GRACEKEEPER_COALESCE_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=300))]
     pub coalesce_seconds: u64,
-    /// Whether the MutatingAdmissionPolicy by which policies ride along in the users' own writes is there; the chart says so.
-    #[arg(long, env = "GRACEKEEPER_RIDE_ALONG", value_enum, default_value = "off")]
-    pub ride_along: RideAlongSetup,
+    /// Name of the chart's MutatingAdmissionPolicy, and of its binding, by which policies ride along in the users' own writes; each
+    /// policy then says whether it does.
+    #[arg(long, env = "GRACEKEEPER_RIDE_ALONG_POLICY", value_name = "NAME", default_value = "")]
+    pub ride_along_policy: String,
     /// Deadline of every call to the API server, in seconds.
     #[arg(long, env = "GRACEKEEPER_CALL_TIMEOUT_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub call_timeout_seconds: u64,
@@ -171,6 +172,9 @@ impl RunArgs {
         if let Some(name) = self.namespaces.iter().find(|name| !name.is_empty() && !is_dns_label(name)) {
             return Err(format!("--namespaces: {name:?} cannot be the name of a namespace"));
         }
+        if !self.ride_along_policy.is_empty() && !self.ride_along_policy.split('.').all(is_dns_label) {
+            return Err(format!("--ride-along-policy: {:?} cannot be the name of an object", self.ride_along_policy));
+        }
         Ok(Settings {
             namespaces: self.namespaces.iter().filter(|n| !n.is_empty()).cloned().collect(),
             listen: self.listen,
@@ -185,7 +189,7 @@ impl RunArgs {
             max_concurrent_reconciles: self.max_concurrent_reconciles.into(),
             max_concurrent_enforcements: self.max_concurrent_enforcements.into(),
             coalesce: Duration::from_secs(self.coalesce_seconds),
-            ride_along: self.ride_along,
+            ride_along_policy: Some(self.ride_along_policy.clone()).filter(|name| !name.is_empty()),
             call_timeout: Duration::from_secs(self.call_timeout_seconds),
         })
     }
@@ -223,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_that_cannot_work_is_refused() {
+    fn settings_that_cannot_work_are_refused() {
         let parse = |flags: &[&str]| {
             let args = [&["gracekeeper", "run"], flags].concat();
             match Cli::try_parse_from(args).unwrap().command {
@@ -233,6 +237,13 @@ mod tests {
         };
         assert!(parse(&[]).is_ok());
         assert!(parse(&["--lease-duration-seconds", "10"]).unwrap_err().contains("--renew-deadline-seconds (10)"));
+        assert_eq!(parse(&[]).unwrap().ride_along_policy, None);
+        let named = ["--ride-along-policy", "gracekeeper.eu-ride-along"];
+        assert_eq!(parse(&named).unwrap().ride_along_policy.as_deref(), Some("gracekeeper.eu-ride-along"));
+        for path in ["../../../secrets", "A", "a..b"] {
+            let refused = parse(&["--ride-along-policy", path]).unwrap_err();
+            assert!(refused.contains("cannot be the name of an object"), "{path}: {refused}");
+        }
     }
 
     #[test]

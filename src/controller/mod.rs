@@ -33,6 +33,5 @@ pub use self::events::REASONS as EVENT_REASONS;
 pub use self::metrics::{Metrics, OPERATOR as OPERATOR_METRICS, Source as WorkloadSource};
 pub use self::permissions::{RIGHTS, Right};
 pub use self::preflight::StartError;
-pub use self::ride_along::RideAlongSetup;
 pub use self::run::run;
 pub use self::settings::Settings;

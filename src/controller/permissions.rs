@@ -12,6 +12,8 @@ pub struct Right {
     pub verb: &'static str,
     /// Whether it is needed only in the operator's own namespace.
     pub own_namespace: bool,
+    /// Whether it is needed only of the admission policy by which others ride along, and only when that is wanted.
+    pub ride_along: bool,
     /// Whether the operator works without it, only with less to tell.
     pub optional: bool,
     /// Why it is needed.
@@ -19,7 +21,7 @@ pub struct Right {
 }
 
 const fn right(group: &'static str, resource: &'static str, verb: &'static str, why: &'static str) -> Right {
-    Right { group, resource, verb, own_namespace: false, optional: false, why }
+    Right { group, resource, verb, own_namespace: false, ride_along: false, optional: false, why }
 }
 
 const fn optional(group: &'static str, resource: &'static str, verb: &'static str, why: &'static str) -> Right {
@@ -27,7 +29,11 @@ const fn optional(group: &'static str, resource: &'static str, verb: &'static st
 }
 
 const fn own(group: &'static str, resource: &'static str, verb: &'static str, why: &'static str) -> Right {
-    Right { group, resource, verb, own_namespace: true, optional: false, why }
+    Right { own_namespace: true, ..right(group, resource, verb, why) }
+}
+
+const fn ride_along(resource: &'static str, why: &'static str) -> Right {
+    Right { ride_along: true, ..optional("admissionregistration.k8s.io", resource, "get", why) }
 }
 
 /// All rights, in the order of the chart's rules.
@@ -63,6 +69,8 @@ pub const RIGHTS: &[Right] = &[
     optional("discovery.k8s.io", "endpointslices", "list", "know where to begin to follow them; no slice is kept"),
     optional("discovery.k8s.io", "endpointslices", "watch", "time how long pods that go stay in their Services"),
     right("events.k8s.io", "events", "create", "tell what was done"),
+    ride_along("mutatingadmissionpolicies", "say whether policies ride along, and in which namespaces"),
+    ride_along("mutatingadmissionpolicybindings", "say whether policies ride along"),
     own("coordination.k8s.io", "leases", "create", "create the lease"),
     own("coordination.k8s.io", "leases", "get", "see who holds the lease"),
     own("coordination.k8s.io", "leases", "update", "take, renew and release the lease"),

@@ -101,7 +101,7 @@ impl Policies {
     }
 
     async fn look(&self, key: &Key) -> Result<Option<Duration>, CallError> {
-        let rides = self.ride_along.seen();
+        let rides = self.ride_along.of(&key.namespace);
         match self.world.with(|picture| need(picture, key, rides)) {
             Need::Guard { uid, first } => {
                 let patch = if first {

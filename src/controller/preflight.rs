@@ -116,9 +116,11 @@ async fn review(caller: &Caller, group: &str, kind: &str, spec: serde_json::Valu
     caller.unfenced("review", request, Duration::from_secs(10)).await
 }
 
-/// Where a right is needed; `None` means everywhere.
+/// Where a right is needed; `None` means everywhere, or that it is of no namespace.
 fn places<'a>(right: &Right, settings: &'a Settings) -> Vec<Option<&'a str>> {
-    if right.own_namespace {
+    if right.ride_along {
+        settings.ride_along_policy.iter().map(|_| None).collect()
+    } else if right.own_namespace {
         vec![Some(&settings.lease_namespace)]
     } else if settings.namespaces.is_empty() {
         vec![None]
@@ -142,6 +144,9 @@ async fn allowed(
     }
     if right.own_namespace && right.verb != "create" {
         attributes["name"] = settings.lease_name.clone().into();
+    }
+    if let Some(name) = settings.ride_along_policy.as_deref().filter(|_| right.ride_along) {
+        attributes["name"] = name.into();
     }
     let spec = json!({"resourceAttributes": attributes});
     let answer = review(caller, "authorization.k8s.io", "SelfSubjectAccessReview", spec).await?;

@@ -1,74 +1,48 @@
 //! Finds out whether policies can ride along in the users' own writes. Looked at again and again: servers of a cluster are
-//! upgraded, and sometimes downgraded, while we run.
+//! upgraded and sometimes downgraded, and people delete things, while we run.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
+use serde_json::Value;
 use tokio::sync::watch;
 
 use super::carry_out::request;
 use super::writes::{CallError, Caller};
-use crate::core::ride_along::RideAlong;
+use crate::core::ride_along::{Admission, RideAlong};
 
-/// Time between two looks. A cluster's upgrade takes longer.
-const LOOK_AGAIN: Duration = Duration::from_secs(300);
+const GROUP: &str = "/apis/admissionregistration.k8s.io/v1";
+/// Time between two looks: two small reads.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// Time until the next look when the API server did not answer.
 const TRY_AGAIN: Duration = Duration::from_secs(15);
 
-/// What the chart did about it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum RideAlongSetup {
-    /// Not wanted: nothing is looked for, nothing is said.
-    #[default]
-    Off,
-    /// Wanted, and left out because the server had no such kind.
-    Absent,
-    /// Its MutatingAdmissionPolicy was installed.
-    Installed,
-}
-
 /// What was seen last.
 #[derive(Clone, Debug)]
-pub(crate) struct Detection(Arc<watch::Sender<RideAlong>>);
+pub(crate) struct Detection(Arc<watch::Sender<Admission>>);
 
 impl Default for Detection {
     fn default() -> Self {
-        Self(Arc::new(watch::channel(RideAlong::default()).0))
+        Self(Arc::new(watch::channel(Admission::default()).0))
     }
 }
 
 impl Detection {
-    pub(crate) fn seen(&self) -> RideAlong {
-        *self.0.borrow()
+    /// For the policies of this namespace.
+    pub(crate) fn of(&self, namespace: &str) -> RideAlong {
+        self.0.borrow().in_namespace(namespace)
     }
 
-    /// Whether it is new.
-    fn note(&self, state: RideAlong) -> bool {
-        self.0.send_if_modified(|seen| std::mem::replace(seen, state) != state)
-    }
-
-    /// Looks for ever; calls `changed` when there is news.
-    pub(crate) async fn watch(self, caller: Caller, setup: RideAlongSetup, changed: impl Fn()) {
-        if setup == RideAlongSetup::Off {
-            return;
-        }
+    /// Looks for ever for the admission policy and the binding of this name; calls `changed` when there is news.
+    pub(crate) async fn watch(self, caller: Caller, name: Option<String>, changed: impl Fn()) {
+        let Some(name) = name else { return };
         loop {
-            let wait = match is_served(&caller).await {
-                Ok(served) => {
-                    let state = match (served, setup) {
-                        (false, _) => RideAlong::NotServed,
-                        (true, RideAlongSetup::Installed) => RideAlong::Installed,
-                        (true, _) => RideAlong::NotInstalled,
-                    };
-                    if self.note(state) {
-                        match state.told() {
-                            Some((reason, sentence)) if state == RideAlong::Installed => {
-                                tracing::info!(reason, "{sentence}");
-                            }
-                            Some((reason, sentence)) => tracing::warn!(reason, "{sentence}"),
-                            None => {}
-                        }
+            let wait = match look(&caller, &name).await {
+                Ok(admission) => {
+                    if *self.0.borrow() != admission {
+                        tell(admission.state);
+                        self.0.send_replace(admission);
                         changed();
                     }
                     LOOK_AGAIN
@@ -83,14 +57,37 @@ impl Detection {
     }
 }
 
-/// Whether the API server has the kind; anyone who is let in may ask.
-async fn is_served(caller: &Caller) -> Result<bool, CallError> {
-    match caller.read(request(Request::get("/apis/admissionregistration.k8s.io/v1"), Vec::new())?).await {
-        Ok(found) => {
-            let resources = found.object["resources"].as_array();
-            Ok(resources.into_iter().flatten().any(|each| each["name"] == "mutatingadmissionpolicies"))
+fn tell(state: RideAlong) {
+    match state.told() {
+        Some((reason, sentence)) if state == RideAlong::Installed => tracing::info!(reason, "{sentence}"),
+        Some((reason, sentence)) => tracing::warn!(reason, "{sentence}"),
+        None => {}
+    }
+}
+
+async fn look(caller: &Caller, name: &str) -> Result<Admission, CallError> {
+    let policy = get(caller, &format!("/mutatingadmissionpolicies/{name}")).await;
+    let binding = get(caller, &format!("/mutatingadmissionpolicybindings/{name}")).await;
+    match (policy, binding) {
+        (Ok(Some(policy)), Ok(Some(binding))) => Ok(Admission::of(&policy, &binding)),
+        (Err(CallError::Forbidden(_)), _) | (_, Err(CallError::Forbidden(_))) => Ok(RideAlong::Unseen.into()),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+        // Not there, or not known to this server.
+        (Ok(_), Ok(_)) => {
+            let is_served = get(caller, "").await?.is_some_and(|group| {
+                let kinds = group["resources"].as_array();
+                kinds.into_iter().flatten().any(|kind| kind["name"] == "mutatingadmissionpolicies")
+            });
+            Ok(if is_served { RideAlong::NotInstalled } else { RideAlong::NotServed }.into())
         }
-        Err(CallError::Gone) => Ok(false),
+    }
+}
+
+/// The object there, or `None`.
+async fn get(caller: &Caller, path: &str) -> Result<Option<Value>, CallError> {
+    match caller.read(request(Request::get(format!("{GROUP}{path}")), Vec::new())?).await {
+        Ok(found) => Ok(Some(found.object)),
+        Err(CallError::Gone) => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -60,7 +60,12 @@ pub async fn run(settings: Settings) -> Result<(), StartError> {
     let mut tasks = JoinSet::new();
     operator.watch_all(&mut tasks, &watching, &settings, &readiness);
     let policies = operator.policies.clone();
-    tasks.spawn(policies.ride_along.clone().watch(caller.clone(), settings.ride_along, move || policies.look_at_all()));
+    tasks.spawn(
+        policies
+            .ride_along
+            .clone()
+            .watch(caller.clone(), settings.ride_along_policy.clone(), move || policies.look_at_all()),
+    );
 
     let mut elector = Elector::new(
         caller,

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::ride_along::RideAlongSetup;
 use crate::core::lease::Timing;
 
 /// What `gracekeeper run` was told, checked.
@@ -27,8 +26,9 @@ pub struct Settings {
     pub max_concurrent_enforcements: usize,
     /// How long edits of a policy are collected before they are acted on.
     pub coalesce: Duration,
-    /// What the chart did to let policies ride along in the users' own writes.
-    pub ride_along: RideAlongSetup,
+    /// Name of the MutatingAdmissionPolicy by which policies ride along in the users' own writes, and of its binding; `None` where
+    /// that is not wanted.
+    pub ride_along_policy: Option<String>,
     /// Deadline of every call to the API server.
     pub call_timeout: Duration,
 }

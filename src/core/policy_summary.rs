@@ -226,7 +226,11 @@ fn valid(
 
 fn rides_along(ride_along: RideAlong) -> Option<Verdict> {
     let (reason, sentence) = ride_along.told()?;
-    let is_so = if ride_along == RideAlong::Installed { ConditionStatus::True } else { ConditionStatus::False };
+    let is_so = match ride_along {
+        RideAlong::Installed => ConditionStatus::True,
+        RideAlong::Unseen => ConditionStatus::Unknown,
+        _ => ConditionStatus::False,
+    };
     Some(Verdict::new(ConditionType::RidesAlong, is_so, reason, sentence))
 }
 
@@ -432,6 +436,8 @@ mod tests {
         assert_eq!(of("Enforce", RideAlong::Installed).as_deref(), Some("True Installed"));
         assert_eq!(of("Enforce", RideAlong::NotServed).as_deref(), Some("False NotServed"));
         assert_eq!(of("Enforce", RideAlong::NotInstalled).as_deref(), Some("False NotInstalled"));
+        assert_eq!(of("Enforce", RideAlong::Exempt).as_deref(), Some("False Exempt"));
+        assert_eq!(of("Enforce", RideAlong::Unseen).as_deref(), Some("Unknown Unseen"));
     }
 
     #[test]

@@ -4,7 +4,12 @@
 //! so each is told in its status which policies are stronger, and acts on changes only once the weaker ones know of it.
 //! In between nothing rides along, and the operator brings the fields by a rollout of its own.
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
 use super::ownership::{Contender, rank};
+use super::selector::matches;
 use crate::api::policy_status::{RideAlongStatus, StrongerPolicy};
 use crate::api::selector::Selector;
 
@@ -19,10 +24,14 @@ pub enum RideAlong {
     /// It is not wanted, or nobody knows.
     #[default]
     Off,
-    /// The MutatingAdmissionPolicy is installed, and the server has that kind.
+    /// The MutatingAdmissionPolicy and its binding are there.
     Installed,
-    /// The server has the kind, and the policy was not installed.
+    /// They are there, for other namespaces than this one.
+    Exempt,
+    /// The server has the kind, and one of the two is not there.
     NotInstalled,
+    /// We may not look.
+    Unseen,
     /// The server does not have the kind.
     NotServed,
 }
@@ -35,6 +44,16 @@ impl RideAlong {
             Self::Installed => {
                 Some(("Installed", "What users create or change carries the policy's fields when it is stored."))
             }
+            Self::Exempt => Some((
+                "Exempt",
+                "The MutatingAdmissionPolicy leaves this namespace out (chart values rideAlong.excludedNamespaces, namespaces): \
+                 the policy's fields come by one more rollout.",
+            )),
+            Self::Unseen => Some((
+                "Unseen",
+                "Whether the policy rides along in users' writes is not known: the right to get its MutatingAdmissionPolicy and \
+                 the binding is missing, which the chart's ClusterRole has.",
+            )),
             Self::NotServed => Some((
                 "NotServed",
                 "This API server has no MutatingAdmissionPolicy (Kubernetes 1.36): the policy's fields come by one more rollout \
@@ -42,10 +61,49 @@ impl RideAlong {
             )),
             Self::NotInstalled => Some((
                 "NotInstalled",
-                "This API server could let the policy ride along in users' writes, but its MutatingAdmissionPolicy is not \
-                 installed: helm upgrade brings it. Until then its fields come by one more rollout.",
+                "This API server could let the policy ride along in users' writes, but the chart's MutatingAdmissionPolicy or \
+                 its binding is not there: helm upgrade brings it. Until then its fields come by one more rollout.",
             )),
         }
+    }
+}
+
+/// What the cluster has for policies to ride along by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admission {
+    /// The same for all namespaces that are not left out.
+    pub state: RideAlong,
+    /// Namespaces that are not left out, by their labels; only their names are known to us.
+    namespaces: Selector,
+}
+
+impl From<RideAlong> for Admission {
+    fn from(state: RideAlong) -> Self {
+        Self { state, namespaces: Selector::default() }
+    }
+}
+
+impl Admission {
+    /// Of a stored MutatingAdmissionPolicy, and the binding of the same name. One that is being deleted, and a binding of another
+    /// policy, are as good as not there. A selector that cannot be understood leaves nothing out.
+    pub fn of(policy: &Value, binding: &Value) -> Self {
+        let is_there = |object: &Value| object.pointer("/metadata/deletionTimestamp").is_none();
+        let name = policy.pointer("/metadata/name");
+        if !(is_there(policy) && is_there(binding) && name.is_some() && binding.pointer("/spec/policyName") == name) {
+            return RideAlong::NotInstalled.into();
+        }
+        let selector = policy.pointer("/spec/matchConstraints/namespaceSelector").cloned();
+        let namespaces = selector.and_then(|selector| serde_json::from_value(selector).ok()).unwrap_or_default();
+        Self { state: RideAlong::Installed, namespaces }
+    }
+
+    /// For the policies of this namespace. A label that exempts the namespace is not seen.
+    pub fn in_namespace(&self, namespace: &str) -> RideAlong {
+        let labels = BTreeMap::from([("kubernetes.io/metadata.name".to_owned(), namespace.to_owned())]);
+        if self.state == RideAlong::Installed && !matches(&self.namespaces, &labels) {
+            return RideAlong::Exempt;
+        }
+        self.state
     }
 }
 
@@ -114,6 +172,38 @@ mod tests {
 
     fn peer<'a>(name: &'a str, priority: i32, selector: &'a Selector, stored: Option<&'a RideAlongStatus>) -> Peer<'a> {
         Peer { contender: Contender { name, priority, created: None, selector }, stored }
+    }
+
+    #[test]
+    fn whether_policies_ride_along_is_told_for_each_namespace() {
+        let labelled = json!({"key": "gracekeeper.dev/ride-along", "operator": "NotIn", "values": ["disabled"]});
+        let name = |operator: &str, name: &str| json!({"key": "kubernetes.io/metadata.name", "operator": operator, "values": [name]});
+        let of = |expressions: Value| {
+            let constraints = json!({"namespaceSelector": {"matchExpressions": expressions}});
+            let policy = json!({"metadata": {"name": "x"}, "spec": {"matchConstraints": constraints}});
+            Admission::of(&policy, &json!({"spec": {"policyName": "x"}})).in_namespace("shop")
+        };
+        assert_eq!(of(json!([labelled])), RideAlong::Installed);
+        assert_eq!(of(json!([labelled, name("NotIn", "kube-system")])), RideAlong::Installed);
+        assert_eq!(of(json!([labelled, name("NotIn", "shop")])), RideAlong::Exempt);
+        assert_eq!(of(json!([name("In", "other")])), RideAlong::Exempt);
+        assert_eq!(of(json!("no list")), RideAlong::Installed);
+        assert_eq!(Admission::from(RideAlong::NotServed).in_namespace("shop"), RideAlong::NotServed);
+    }
+
+    #[test]
+    fn a_policy_without_a_binding_of_its_own_acts_on_nothing() {
+        let policy = json!({"metadata": {"name": "x"}, "spec": {}});
+        let going = json!({"metadata": {"name": "x", "deletionTimestamp": "2026-01-01T00:00:00Z"}, "spec": {}});
+        let (own, of_another) = (json!({"spec": {"policyName": "x"}}), json!({"spec": {"policyName": "y"}}));
+        for (policy, binding, state) in [
+            (&policy, &own, RideAlong::Installed),
+            (&policy, &of_another, RideAlong::NotInstalled),
+            (&going, &own, RideAlong::NotInstalled),
+            (&Value::Null, &Value::Null, RideAlong::NotInstalled),
+        ] {
+            assert_eq!(Admission::of(policy, binding).state, state, "{policy} {binding}");
+        }
     }
 
     #[test]

@@ -67,14 +67,14 @@ async fn a_server_without_admission_policies_gets_none() {
         cluster.try_helm(&all, "").unwrap()
     };
     assert_eq!(render("1.34.0").matches("kind: ValidatingAdmissionPolicy\n").count(), 6);
-    // Nor can it ride along there, which the operator is told.
+    // Nor can it ride along there, for which the operator looks by itself.
     let rides = |version: &str| {
         let all = render(version);
-        let flag = ["installed", "absent"].map(|word| all.contains(&format!("--ride-along={word}")));
+        let flag = all.contains("--ride-along-policy=x-gracekeeper-ride-along");
         (all.matches("kind: MutatingAdmissionPolicy\n").count(), flag)
     };
-    assert_eq!(rides("1.35.0"), (0, [false, true]));
-    assert_eq!(rides("1.36.0"), (1, [true, false]));
+    assert_eq!(rides("1.35.0"), (0, true));
+    assert_eq!(rides("1.36.0"), (1, true));
     let off = ["template", "x", "charts/gracekeeper", "--set"];
     let switch = "guards.policyAuthors.enabled=false,guards.exec.enabled=false,guards.operator.enabled=false";
     let without = cluster.try_helm(&[&off[..], &[switch]].concat(), "").unwrap();

@@ -57,7 +57,11 @@ fn the_documented_rights_are_those_of_the_code() {
         .to_owned();
     for right in RIGHTS {
         let group = if right.group.is_empty() { "core" } else { right.group };
-        let place = if right.own_namespace { "its own namespace" } else { "everywhere" };
+        let place = match right {
+            right if right.own_namespace => "its own namespace",
+            right if right.ride_along => "one object, of the chart",
+            _ => "everywhere",
+        };
         let optional = if right.optional { "optional: " } else { "" };
         writeln!(text, "| {group} | {} | {} | {place} | {optional}to {} |", right.resource, right.verb, right.why)
             .unwrap();

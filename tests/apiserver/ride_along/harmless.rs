@@ -157,7 +157,7 @@ async fn a_probe_whose_original_only_the_operator_knows_is_not_taken_out() {
     // The workload is older than the policy, so the operator replaces, and keeps the original in its ledger.
     let own = json!({"tcpSocket": {"port": 8080}, "periodSeconds": 21});
     ns.create_deployment(web(json!({"readinessProbe": own}))).await;
-    let operator = Operator::start_with(ns, &["--ride-along", "installed"]).await;
+    let operator = Operator::start(ns).await;
     let policy = replace(json!({"httpGet": {"path": "/ours", "port": 8080}}));
     ns.policy("web", policy.clone()).await;
     ns.compliant("web", "InSync").await;
@@ -182,7 +182,7 @@ async fn a_probe_whose_original_only_the_operator_knows_is_not_taken_out() {
     assert_eq!(pod(&changed)["containers"][0]["readinessProbe"]["httpGet"]["path"], "/ours", "it waits");
     assert!(marker(&changed).unwrap().contains("app/readinessProbe"));
     // Back again, the operator gives back what was there.
-    let _operator = Operator::start_with(ns, &["--ride-along", "installed"]).await;
+    let _operator = Operator::start(ns).await;
     let back = ns.until("web", "its own probe is back", |object| {
         pod(object)["containers"][0]["readinessProbe"]["periodSeconds"] == 21
     });

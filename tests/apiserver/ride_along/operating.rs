@@ -9,8 +9,6 @@ use crate::support::namespace::{condition, container, deployment, pod, web_polic
 use crate::support::operator::Identity;
 use crate::support::{Cluster, Operator, TestNamespace, eventually};
 
-const INSTALLED: &[&str] = &["--ride-along", "installed"];
-
 fn web(name: &str) -> Value {
     deployment(name, 1, vec![container()])
 }
@@ -39,7 +37,7 @@ async fn may_ride(ridden: &Ridden, name: &str) {
 
 /// An operator, and this policy as it rides along.
 async fn operated(ridden: &Ridden, policy: Value) -> Operator {
-    let operator = Operator::start_with(&ridden.ns, INSTALLED).await;
+    let operator = Operator::start(&ridden.ns).await;
     ridden.ns.policy("web", policy).await;
     may_ride(ridden, "web").await;
     ridden.seen(&web("probe"), "the policy is seen", |object| marker(object).is_some()).await;
@@ -208,7 +206,7 @@ async fn who_drops_an_own_handler_by_server_side_apply_gets_the_policys_back() {
 async fn of_overlapping_policies_the_owner_rides_along() {
     let Some(ridden) = Ridden::new("overlap").await else { return };
     let ns = &ridden.ns;
-    let _operator = Operator::start_with(ns, INSTALLED).await;
+    let _operator = Operator::start(ns).await;
     let policy = |drain: i64, priority: i64, selector: Value| {
         json!({"selector": selector, "mode": "Enforce", "priority": priority,
         "shutdown": {"drainSeconds": drain, "finishSeconds": 5}})
@@ -376,9 +374,34 @@ async fn the_operators_own_writes_are_left_alone() {
 }
 
 #[tokio::test]
+async fn the_condition_follows_what_the_cluster_has() {
+    let Some(ridden) = Ridden::new("followed").await else { return };
+    let ns = &ridden.ns;
+    let operator = operated(&ridden, web_policy()).await;
+    ns.policy_says("web", "RidesAlong", "Installed").await;
+    // Somebody deletes one of the two, and brings it back for other namespaces.
+    let name = format!("{}-ride-along", ridden.release);
+    ns.cluster.kubectl(&["delete", "mutatingadmissionpolicybinding", &name]);
+    ns.policy_says("web", "RidesAlong", "NotInstalled").await;
+    ns.deployment("web", 1, container()).await;
+    ns.compliant("web", "InSync").await;
+    assert_eq!(ns.revisions("web").await, 2, "its fields come by one more rollout");
+    ns.cluster.install_ride_along(&ridden.release, &ns.name, &[&ridden.canaries.name]);
+    ns.policy_says("web", "RidesAlong", "Exempt").await;
+    // The right to look goes.
+    let rules = json!([{"op": "remove", "path": "/rules/11"}]);
+    let role: Value =
+        serde_json::from_str(&ns.cluster.kubectl(&["get", "clusterrole", &ridden.release, "-o", "json"])).unwrap();
+    assert_eq!(role["rules"][11]["apiGroups"], json!(["admissionregistration.k8s.io"]), "{role}");
+    ns.cluster.kubectl(&["patch", "clusterrole", &ridden.release, "--type=json", "-p", &rules.to_string()]);
+    ns.policy_says("web", "RidesAlong", "Unseen").await;
+    operator.expect_denials();
+}
+
+#[tokio::test]
 async fn the_condition_says_what_is_missing_and_the_operator_does_the_work() {
     let ns = crate::support::TestNamespace::new("not-installed").await;
-    let _operator = Operator::start_with(&ns, &["--ride-along", "absent"]).await;
+    let _operator = Operator::start(&ns).await;
     ns.policy("web", web_policy()).await;
     let policy = eventually("the policy says so", || async {
         let policy = serde_json::to_value(ns.policies().get("web").await.unwrap()).unwrap();

@@ -105,6 +105,7 @@ impl Operator {
         let child = Command::new(env!("CARGO_BIN_EXE_gracekeeper"))
             .args(["run", "--listen", &address, "--log-format", "text", "--log-level", "debug"])
             .args(["--coalesce-seconds", "0", "--identity", &format!("op-{port}")])
+            .args(["--ride-along-policy", &format!("{}-ride-along", identity.release)])
             .args(flags)
             .env("KUBECONFIG", &identity.kubeconfig)
             .env("NO_COLOR", "1")
