@@ -72,6 +72,22 @@ async fn who_resumes_a_held_deployment_overrides_the_gate() {
 }
 
 #[tokio::test]
+async fn who_resumes_in_the_moment_after_the_pause_overrides_the_gate_too() {
+    let rig = Rig::new("override-at-once", 3, json!({"onFailure": "Hold"})).await;
+    for version in 2..6 {
+        rig.release(&manifest(3, version, "crash")).await;
+        // Before the operator has seen its own pause come back, or has noted it.
+        let resumed = async {
+            while !rig.is_paused().await {}
+            rig.ns.merge("web", json!({"spec": {"paused": false}})).await
+        };
+        tokio::time::timeout(Duration::from_secs(60), resumed).await.expect("it is paused");
+        rig.says("NotGated", "Overridden").await;
+        stays("it is not held again", Duration::from_secs(2), || async { !rig.is_paused().await }).await;
+    }
+}
+
+#[tokio::test]
 async fn who_writes_the_old_template_back_ends_a_hold() {
     let (rig, _) = Rig::held("undo", 3).await;
     for words in [["rollout", "undo", "deployment/web"], ["rollout", "restart", "deployment/web"]] {
