@@ -125,11 +125,19 @@ impl World {
 
     /// The pod that has led since this moment says itself that no watch is missing; the kubelet may know it later.
     pub(crate) async fn watches_since(&self, moment: Timestamp) -> Option<()> {
-        let leader = self.leader_since(moment).await?;
-        let name = leader["metadata"]["name"].as_str()?;
-        let uri = format!("/api/v1/namespaces/{SYSTEM}/pods/{name}:8080/proxy/readyz");
+        (self.page_of(&self.leader_since(moment).await?, "readyz").await? == "ok\n").then_some(())
+    }
+
+    /// What the pod that leads says there.
+    pub(crate) async fn page_of_the_leader(&self, page: &str) -> Option<String> {
+        self.page_of(&self.leader().await?, page).await
+    }
+
+    async fn page_of(&self, operator: &Value, page: &str) -> Option<String> {
+        let name = operator["metadata"]["name"].as_str()?;
+        let uri = format!("/api/v1/namespaces/{SYSTEM}/pods/{name}:8080/proxy/{page}");
         let request = http::Request::get(uri).body(Vec::new()).ok()?;
-        (self.client.request_text(request).await.ok()? == "ok\n").then_some(())
+        self.client.request_text(request).await.ok()
     }
 
     /// The pod that leads.
