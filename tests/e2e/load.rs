@@ -8,9 +8,36 @@ use crate::shop::{self, create};
 use crate::support::{TestNamespace, eventually};
 use crate::world::{World, image};
 
-/// A Service without a pod to send to is one for a second or more, which is hundreds of requests; the moment in which the node
-/// has its old rules no more and its new ones not yet lasts for less than the time between two.
-const AT_MOST_BY_THE_NODE: u64 = 2;
+/// Connections of a change that the node may send to no pod: the moment in which it has the old rules no more and the new ones not
+/// yet is shorter than the time between two. A Service without endpoints stays so for a second or more, and is in the record a
+/// hundred times (few of those are lost: the kernel limits its refusals, and what got no answer is sent again).
+pub(crate) const AT_MOST_BY_THE_NODE: usize = 2;
+/// What is refused at its second try, a second later, was not refused by the rules of a moment.
+const SENT_AGAIN_MILLIS: u64 = 900;
+
+/// What the node has noted of the connections of one client, by their ports (docs/decisions/0054).
+#[derive(Default)]
+pub(crate) struct Record {
+    /// Those that it sent to no pod.
+    pub(crate) untranslated: BTreeSet<u64>,
+    /// Those that a pod refused or broke off.
+    resets: BTreeSet<u64>,
+}
+
+impl Record {
+    /// How many of the lost requests the node itself refused, in the moment in which it replaced its rules: they went to no pod.
+    pub(crate) fn refused_by_the_node(&self, report: &Value) -> u64 {
+        let is_by_the_node = |loss: &&Value| {
+            loss["reason"] == "connect: connection refused"
+                && loss["tookMillis"].as_u64().is_some_and(|took| took < SENT_AGAIN_MILLIS)
+                && loss["port"]
+                    .as_u64()
+                    .is_some_and(|port| self.untranslated.contains(&port) && !self.resets.contains(&port))
+        };
+        let lost = report["lostRequests"].as_array().into_iter().flatten();
+        lost.filter(is_by_the_node).count() as u64
+    }
+}
 
 #[derive(Clone, Copy)]
 pub(crate) struct Client<'a> {
@@ -63,29 +90,20 @@ impl Client<'_> {
         report.unwrap_or_else(|| panic!("the client says no report but {log}"))
     }
 
-    /// How many of the lost requests were refused by the node itself, in the moment in which it replaced its rules: they went to
-    /// no pod (docs/decisions/0054). Each one must be in the node's own record, by its port.
-    pub(crate) async fn refused_by_the_node(&self, world: &World, report: &Value) -> u64 {
+    /// What the node has noted of its connections; empty where the node is not our own.
+    pub(crate) async fn record(&self, world: &World) -> Record {
+        let mut record = Record::default();
+        if world.cluster.node.is_none() {
+            return record;
+        }
         let address = self.pod().await["status"]["podIP"].as_str().expect("the client has an address").to_owned();
-        let untranslated = world.untranslated();
-        let lost = report["lostRequests"].as_array().into_iter().flatten();
-        let by_the_node = lost.filter(|loss| {
-            loss["reason"] == "connect: connection refused"
-                && untranslated.contains(&(address.clone(), loss["port"].to_string()))
-        });
-        let by_the_node = by_the_node.count() as u64;
-        if by_the_node > AT_MOST_BY_THE_NODE { 0 } else { by_the_node }
-    }
-}
-
-impl World {
-    /// Addresses and ports of the connections to a Service that the node sent to no pod; empty where the node is not our own.
-    fn untranslated(&self) -> BTreeSet<(String, String)> {
-        let refusals = if self.cluster.node.is_some() { self.node("refusals", &[]) } else { String::new() };
-        let parse = |line: &str| {
-            let [kind, address, port] = line.split(' ').collect::<Vec<_>>().try_into().ok()?;
-            (kind == "untranslated").then(|| (address.to_owned(), port.to_owned()))
-        };
-        refusals.lines().filter_map(parse).collect()
+        for line in world.node("refusals", &[]).lines() {
+            match line.split(' ').collect::<Vec<_>>()[..] {
+                ["untranslated", client, port] if client == address => record.untranslated.extend(port.parse::<u64>()),
+                ["resets", _, client, port] if client == address => record.resets.extend(port.parse::<u64>()),
+                _ => {}
+            }
+        }
+        record
     }
 }

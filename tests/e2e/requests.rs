@@ -1,11 +1,14 @@
 //! No request is lost: the same load across the same change, on a bare Deployment and on a governed one.
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
+use futures::FutureExt;
 use serde_json::{Value, json};
 
-use crate::load::Client;
+use crate::load::{AT_MOST_BY_THE_NODE, Client};
+use crate::run::LOST;
 use crate::seconds;
 use crate::shop::{self, bare, create, governed};
 use crate::support::waiting::TOO_LATE;
@@ -133,8 +136,8 @@ impl Stand {
 /// Loads a bare and a governed shop across the same change, at the same time.
 async fn compare<F: Future<Output = ()>>(world: &'static World, topic: &str, change: impl Fn(&'static Stand) -> F) {
     let (bare, governed) = tokio::join!(across(world, topic, false, &change), across(world, topic, true, &change));
-    assert_eq!(governed, 0, "a governed shop loses nothing");
-    assert!(bare > 0, "without the policy something is lost, or this test shows nothing");
+    assert_eq!(governed, 0, "{LOST}by a governed shop");
+    assert!(bare > AT_MOST_BY_THE_NODE as u64, "without the policy something is lost, or this test shows nothing");
 }
 
 /// Answers with how many requests were lost.
@@ -150,39 +153,53 @@ async fn across<F: Future<Output = ()>>(
     client.start(&stand.address, RATE, SENDS_SECONDS).await;
     client.sends().await;
     let start = Instant::now();
-    change(stand).await;
-    stand.is_over().await;
+    // What was lost is told whether or not the change came to its end in time.
+    let change = async {
+        change(stand).await;
+        stand.is_over().await;
+    };
+    let changed = AssertUnwindSafe(change).catch_unwind().await;
     let took = start.elapsed();
-    let pod = client.pod().await;
-    assert_eq!(pod["status"]["phase"], "Running", "the client went on until the change was over: {pod}");
+    let phase = client.pod().await["status"]["phase"].clone();
     let report = client.report().await;
     let number = |field: &str| report[field].as_u64().unwrap();
     let kind = if is_governed { "with the policy" } else { "without" };
-    let (mut lost, sent, late, p99) = (number("lost"), number("sent"), number("late"), number("p99Millis"));
+    let [mut lost, sent, late] = ["lost", "sent", "late"].map(number);
     let reasons =
         if lost > 0 { format!("{} at {} ms", report["reasons"], report["lostBetweenMillis"]) } else { String::new() };
     world.figure(format!(
-        "{topic} {kind}: {lost} of {sent} requests lost in {}, {late} late, p99 {p99} ms {reasons}",
-        seconds(took)
+        "{topic} {kind}: {lost} of {sent} requests lost in {}, {late} late, p99 {} ms, max {} ms {reasons}",
+        seconds(took),
+        number("p99Millis"),
+        number("maxMillis"),
     ));
-    assert!(sent > 100, "the client sent next to nothing: {report}");
+    assert_eq!(number("answered") + lost, sent, "each request has an end: {report}");
     if is_governed {
-        // Nothing lost says something only of a load that was there. The bare one need only lose something.
-        let by_the_node = if lost > 0 { client.refused_by_the_node(world, &report).await } else { 0 };
+        let record = client.record(world).await;
+        let by_the_node = record.refused_by_the_node(&report);
         if by_the_node > 0 {
             world.figure(format!(
-                "{topic} {kind}: the node itself refused {by_the_node} of them while it replaced its rules"
+                "{topic} {kind}: {by_the_node} of them the node refused itself while it replaced its rules"
             ));
             lost -= by_the_node;
         }
+        assert_eq!(lost, 0, "{LOST}by a governed shop: {report}");
+        let to_no_pod = record.untranslated.len();
+        assert!(to_no_pod <= AT_MOST_BY_THE_NODE, "{LOST}{to_no_pod} connections were sent to no pod: {report}");
+    }
+    if let Err(panic) = changed {
+        resume_unwind(panic);
+    }
+    assert!(phase == "Running", "{TOO_LATE}the client ended before the change did, in {took:?}");
+    assert!(sent > 100, "the client sent next to nothing: {report}");
+    if is_governed {
+        // Nothing lost says something only of a load that was there. The bare one need only lose something.
         let is_load = sent as f64 >= LEAST_SENT * f64::from(RATE) * took.as_secs_f64()
             && late as f64 <= MOST_LATE * (sent + late) as f64;
-        assert!(is_load || lost > 0, "{TOO_LATE}this machine could not send what is claimed, in {took:?}: {report}");
+        assert!(is_load, "{TOO_LATE}this machine could not send what is claimed, in {took:?}: {report}");
         advises(world, topic, &stand.ns).await;
     }
-    if !is_governed || lost == 0 {
-        stand.ns.cluster.kubectl(&["delete", "namespace", &stand.ns.name, "--wait=false"]);
-    }
+    stand.ns.cluster.kubectl(&["delete", "namespace", &stand.ns.name, "--wait=false"]);
     lost
 }
 

@@ -16,6 +16,8 @@ const SIDE_BY_SIDE: &[&str] = &["probes", "releases"];
 /// Modules whose tests may be run again, when a time ran out: each try makes its own namespaces. A wrong reason, a changed
 /// template, an exit code or a time that was too short is no matter of the machine, nor is a lost request.
 const REPEATABLE: &[&str] = &["probes", "releases", "requests"];
+/// A complaint with a line that begins so is of a lost request: no time that ran out beside it excuses it.
+pub(crate) const LOST: &str = "lost: ";
 /// How many of those run at a time, unless RUST_TEST_THREADS says another number.
 const AT_A_TIME: usize = 3;
 /// The longest one takes a good minute: a test that is not over by now never will be.
@@ -67,10 +69,11 @@ impl Ending {
         self.first.is_some() && !self.is_failure()
     }
 
-    /// What failed first was that a time ran out; what comes after may be a consequence.
+    /// What failed first was that a time ran out; what comes after may be a consequence, unless it is a lost request.
     fn is_too_late(&self) -> bool {
         // The first line says where, the second one what.
         self.complaints.first().is_some_and(|complaint| complaint.lines().any(|line| line.starts_with(TOO_LATE)))
+            && !self.complaints.iter().any(|complaint| complaint.contains(LOST))
     }
 
     pub(crate) fn verdict(&self) -> String {

@@ -74,6 +74,10 @@ pub(crate) async fn run(settings: Load) -> ExitCode {
         say("signals cannot be listened to");
         return ExitCode::FAILURE;
     };
+    if let Err(error) = lookup_host(&settings.target).await {
+        say(&format!("{} has no address: {error}", settings.target));
+        return ExitCode::from(2);
+    }
     let began = timestamp();
     say(&format!("sending {} requests a second to {} for {} s", settings.rate, settings.target, settings.seconds));
     let settings = Arc::new(settings);
@@ -155,14 +159,20 @@ async fn request(settings: Arc<Load>, began: Instant) -> Fate {
 
 /// A connection, from a port that is known also when there will be none.
 async fn connect(target: &str, port: &mut Option<u16>) -> io::Result<TcpStream> {
-    let target = lookup_host(target).await?.next().ok_or(io::ErrorKind::NotFound)?;
-    let (socket, any) = match target {
-        SocketAddr::V4(_) => (TcpSocket::new_v4()?, Ipv4Addr::UNSPECIFIED.into()),
-        SocketAddr::V6(_) => (TcpSocket::new_v6()?, Ipv6Addr::UNSPECIFIED.into()),
-    };
-    socket.bind(SocketAddr::new(any, 0))?;
-    *port = Some(socket.local_addr()?.port());
-    socket.connect(target).await
+    let mut outcome = Err(io::ErrorKind::NotFound.into());
+    for target in lookup_host(target).await? {
+        let (socket, any) = match target {
+            SocketAddr::V4(_) => (TcpSocket::new_v4()?, Ipv4Addr::UNSPECIFIED.into()),
+            SocketAddr::V6(_) => (TcpSocket::new_v6()?, Ipv6Addr::UNSPECIFIED.into()),
+        };
+        socket.bind(SocketAddr::new(any, 0))?;
+        *port = Some(socket.local_addr()?.port());
+        outcome = socket.connect(target).await;
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
 }
 
 /// One request on a connection of its own, up to the last byte of the answer.

@@ -100,6 +100,7 @@ pub(crate) struct Serve {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Load {
     /// Host and port; each request makes a connection of its own, as a Service spreads connections and not requests
+    #[arg(value_parser = host_and_port)]
     pub(crate) target: String,
     /// Requests a second
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=500))]
@@ -110,6 +111,37 @@ pub(crate) struct Load {
     /// A request that takes longer is lost
     #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..=30_000))]
     pub(crate) timeout_millis: u64,
-    #[arg(long, default_value = "/")]
+    #[arg(long, default_value = "/", value_parser = path)]
     pub(crate) path: String,
+}
+
+fn host_and_port(text: &str) -> Result<String, String> {
+    let authority: http::uri::Authority = text.parse().map_err(|_| "not HOST:PORT, as in shop:80")?;
+    let is_whole = authority.port_u16().is_some() && !authority.host().is_empty() && !text.contains('@');
+    if is_whole { Ok(text.to_owned()) } else { Err("not HOST:PORT, as in shop:80".into()) }
+}
+
+fn path(text: &str) -> Result<String, String> {
+    let parsed: Result<http::uri::PathAndQuery, _> = text.parse();
+    if text.starts_with('/') && parsed.is_ok() {
+        Ok(text.to_owned())
+    } else {
+        Err("not a path, as in /orders?open=1".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_be_asked_is_asked() {
+        for good in ["shop:80", "10.96.0.1:8080", "[::1]:80"] {
+            assert!(host_and_port(good).is_ok(), "{good}");
+        }
+        for bad in ["", "shop", "http://shop/", "shop:", "shop:99999", ":80", "me@shop:80", "a b:80"] {
+            assert!(host_and_port(bad).is_err(), "{bad}");
+        }
+        assert!(path("/a?b=c").is_ok() && path("a").is_err() && path("/a b").is_err() && path("").is_err());
+    }
 }
