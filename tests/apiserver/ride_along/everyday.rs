@@ -55,6 +55,15 @@ impl Twins {
         got
     }
 
+    /// The same, of a Deployment that is not there before.
+    async fn anew(&mut self, what: &str, does: impl AsyncFn(&TestNamespace) -> Result<(), String>) -> Value {
+        for ns in [&self.ridden.ns, &self.plain] {
+            kubectl(ns, &["delete", "deploy", "web", "--ignore-not-found"], "").unwrap();
+        }
+        self.held.clear();
+        self.both(what, does).await
+    }
+
     /// What the operator would write.
     async fn operate(&mut self) {
         // The Deployment controller may write an annotation in between; then the guards of the patch refuse it.
@@ -343,22 +352,68 @@ async fn a_dry_run_of_the_same_manifest_shows_no_drift_and_applying_it_again_rol
 #[tokio::test]
 async fn what_kubectl_applied_is_declared_and_a_sleep_that_does_not_fit_is_left_out() {
     let Some(mut twins) = Twins::new("declared", web_policy()).await else { return };
-    let mut manifest = with(
-        "example.com/app:1",
-        json!({"livenessProbe": {"tcpSocket": {"port": 8080}, "terminationGracePeriodSeconds": 9}}),
-    );
-    let raised = twins.both("the grace period of a probe alone", async |ns| apply_client_side(ns, &manifest)).await;
-    assert_eq!(pod(&raised)["terminationGracePeriodSeconds"], 37, "a probe's own is another one");
-    manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = json!(8);
-    manifest["spec"]["template"]["spec"]["tolerations"] =
-        json!([{"key": "a]", "operator": "Exists"}, {"key": "[b", "operator": "Exists"}]);
-    kubectl(&twins.ridden.ns, &["delete", "deploy", "web"], "").unwrap();
-    kubectl(&twins.plain, &["delete", "deploy", "web"], "").unwrap();
-    twins.held.clear();
-    let _ = manifest["spec"]["template"]["spec"].as_object_mut().unwrap().remove("tolerations");
-    let stays = twins.both("a declared grace period", async |ns| apply_client_side(ns, &manifest)).await;
-    assert_eq!(pod(&stays)["terminationGracePeriodSeconds"], 8);
-    assert!(pod(&stays)["containers"][0].get("lifecycle").is_none(), "ten seconds of sleep do not fit into eight");
+    let odd = |text: &str| {
+        let mut manifest = with(
+            "example.com/app:1",
+            json!({"livenessProbe": {"tcpSocket": {"port": 8080}, "terminationGracePeriodSeconds": 9},
+                "env": [{"name": "ODD", "value": text}], "volumeMounts": [{"name": "odd", "mountPath": "/odd"}]}),
+        );
+        let spec = manifest["spec"]["template"]["spec"].as_object_mut().unwrap();
+        spec.insert("volumes".into(), json!([{"name": "odd", "hostPath": {"path": format!("/{text}")}}]));
+        spec.insert("tolerations".into(), json!([{"key": "odd", "operator": "Equal", "value": "odd"}]));
+        spec.insert("schedulerName".into(), json!(text));
+        manifest
+    };
+    // Brackets within strings begin and end nothing, and what is said in a string is not declared.
+    let texts = [
+        "plain",
+        "a]b",
+        "[a",
+        "a}b",
+        "{",
+        r#"\"]"#,
+        r"a\",
+        r#"\"[[\"#,
+        "\u{1}<]>",
+        r#""terminationGracePeriodSeconds": 8"#,
+        r#"]"terminationGracePeriodSeconds":"#,
+    ];
+    for text in texts {
+        let mut manifest = odd(text);
+        let raised = twins.anew("the grace period of a probe alone", async |ns| apply_client_side(ns, &manifest)).await;
+        assert_eq!(pod(&raised)["terminationGracePeriodSeconds"], 37, "{text}: a probe's own is another one");
+        manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = json!(8);
+        let stays = twins.anew("a declared grace period", async |ns| apply_client_side(ns, &manifest)).await;
+        assert_eq!(pod(&stays)["terminationGracePeriodSeconds"], 8, "{text}");
+        assert!(
+            pod(&stays)["containers"][0].get("lifecycle").is_none(),
+            "{text}: ten seconds of sleep do not fit into eight"
+        );
+        manifest["spec"]["template"]["spec"]["containers"][0]["image"] = json!("example.com/app:2");
+        twins.both("another image", async |ns| apply_client_side(ns, &manifest)).await;
+    }
+    // Another tool's text, with its own order and spaces.
+    let mut manifest = odd("a]b");
+    for (grace, text) in [
+        (
+            8,
+            r#"{"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 8, "volumes": [{"a": "]"}], "containers": [{"name": "app"}]}}}}"#,
+        ),
+        (
+            37,
+            r#"{"spec": {"template": {"spec": {"volumes": [], "containers": [{"livenessProbe": {"terminationGracePeriodSeconds" : 8}}]}}}}"#,
+        ),
+    ] {
+        manifest["metadata"]["annotations"] = json!({"kubectl.kubernetes.io/last-applied-configuration": text});
+        manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = json!(8);
+        // Not by kubectl, which would write that annotation anew.
+        let create = async |ns: &TestNamespace| {
+            ns.create_deployment(manifest.clone()).await;
+            Ok(())
+        };
+        let created = twins.anew(text, create).await;
+        assert_eq!(pod(&created)["terminationGracePeriodSeconds"], grace, "{text}");
+    }
 }
 
 #[tokio::test]
