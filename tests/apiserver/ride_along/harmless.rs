@@ -134,6 +134,46 @@ async fn what_the_workload_drops_is_not_given_back() {
 }
 
 #[tokio::test]
+async fn an_original_stays_when_the_policy_lets_go_of_what_replaced_it() {
+    let Some(ridden) = Ridden::new("lets-go").await else { return };
+    let ns = &ridden.ns;
+    let policy = replace(json!({"httpGet": {"path": "/ours", "port": 8080}}));
+    let mut other = policy.clone();
+    other["containers"][0]["probes"] = json!({"startup": {"tcpSocket": {"port": 8080}}});
+    other.as_object_mut().unwrap().remove("rollout");
+    let own = json!({"tcpSocket": {"port": 8080}, "periodSeconds": 21});
+    let two = json!([{"name": "app", "image": "x:2"}, {"name": "two", "image": "y:1"}]);
+    for (what, edited, containers) in [
+        ("the policy drops the probe", &other, json!([{"name": "app", "image": "x:2"}])),
+        ("nobody knows the main container", &policy, two),
+    ] {
+        active(&ridden, policy.clone()).await;
+        let mut object = web(json!({"readinessProbe": own}));
+        object["spec"]["minReadySeconds"] = json!(3);
+        ns.create_deployment(object).await;
+        active(&ridden, edited.clone()).await;
+        let patch = json!({"spec": {"template": {"spec": {"containers": containers}}}});
+        kubectl(ns, &["patch", "deploy/web", "-p", &patch.to_string()], "").unwrap();
+        let changed = ns.get("web").await;
+        assert_eq!(pod(&changed)["containers"][0]["readinessProbe"]["httpGet"]["path"], "/ours", "{what}: it waits");
+        assert_eq!(original(&changed, READINESS).unwrap()["periodSeconds"], 21, "{what}");
+        assert!(marker(&changed).unwrap().contains("app/readinessProbe"), "{what}");
+        let ready = original(&changed, "original.gracekeeper.dev/minReadySeconds");
+        assert_eq!((&changed["spec"]["minReadySeconds"], ready), (&json!(9), Some(json!(3))), "{what}");
+        let operator = Operator::start_with(ns, &["--ride-along", "installed"]).await;
+        let back = ns.until("web", "its own probe is back", |object| {
+            pod(object)["containers"][0]["readinessProbe"]["periodSeconds"] == 21
+        });
+        let back = back.await;
+        assert_eq!(original(&back, READINESS), None, "{what}");
+        let ready = if edited.get("rollout").is_some() { 9 } else { 3 };
+        assert_eq!(back["spec"]["minReadySeconds"], ready, "{what}");
+        drop(operator);
+        kubectl(ns, &["delete", "deploy", "web"], "").unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_zero_that_replaces_remembers_what_it_replaced() {
     let Some(ridden) = Ridden::new("zero").await else { return };
     let mut policy = replace(json!({"httpGet": {"path": "/ours", "port": 8080}}));
