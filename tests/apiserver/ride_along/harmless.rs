@@ -69,6 +69,28 @@ async fn a_sleep_that_fits_is_not_refused_for_a_grace_period_of_ours() {
 }
 
 #[tokio::test]
+async fn a_shorter_grace_period_is_not_refused_for_a_hook_of_ours_that_waits() {
+    let Some(ridden) = Ridden::new("waits").await else { return };
+    let ns = &ridden.ns;
+    let mut policy = replace(json!({"httpGet": {"path": "/ours", "port": 8080}}));
+    policy["shutdown"]["drainSeconds"] = json!(20);
+    active(&ridden, policy.clone()).await;
+    apply_server_side(ns, "git", &web(json!({}))).unwrap();
+    policy.as_object_mut().unwrap().remove("shutdown");
+    active(&ridden, policy).await;
+    let mut manifest = web(json!({"image": "x:2"}));
+    manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = json!(10);
+    apply_server_side(ns, "git", &manifest).unwrap();
+    let waits = ns.get("web").await;
+    assert_eq!(pod(&waits)["terminationGracePeriodSeconds"], 20);
+    assert_eq!(original(&waits, "original.gracekeeper.dev/terminationGracePeriodSeconds"), Some(json!(10)));
+    let _operator = Operator::start_with(ns, &["--ride-along", "installed"]).await;
+    let back =
+        ns.until("web", "its own grace period is back", |object| pod(object)["terminationGracePeriodSeconds"] == 10);
+    assert_eq!(pod(&back.await)["containers"][0].get("lifecycle"), None);
+}
+
+#[tokio::test]
 async fn a_shorter_deadline_is_not_refused_for_min_ready_seconds_of_ours() {
     let Some(ridden) = Ridden::new("deadline").await else { return };
     active(&ridden, json!({"selector": {}, "mode": "Enforce", "rollout": {"minReadySeconds": 9}})).await;
