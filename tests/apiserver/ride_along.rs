@@ -6,8 +6,10 @@ mod everyday;
 #[path = "../../src/core/plan/tests/generate.rs"]
 mod generate;
 mod harmless;
+mod merging;
 mod operating;
 mod same_as_planned;
+mod twins;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
