@@ -1,7 +1,10 @@
 //! Riding along, and the operator beside it.
 
+use std::collections::BTreeMap;
+
+use futures::{StreamExt as _, stream};
 use gracekeeper::api::FIELD_MANAGER;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use super::{Ridden, app, kubectl, marker};
@@ -47,7 +50,7 @@ async fn operated(ridden: &Ridden, policy: Value) -> Operator {
 }
 
 #[tokio::test]
-async fn a_fleet_of_200_gets_one_revision_each_and_the_operator_writes_nothing() {
+async fn a_fleet_of_200_created_at_once_gets_one_revision_each_and_the_operator_writes_nothing() {
     let Some(ridden) = Ridden::new("fleet").await else { return };
     let ns = &ridden.ns;
     let mut policy = web_policy();
@@ -56,12 +59,30 @@ async fn a_fleet_of_200_gets_one_revision_each_and_the_operator_writes_nothing()
     ns.policy_says("web", "RidesAlong", "Installed").await;
 
     let names: Vec<String> = (0..200).map(|n| format!("web-{n}")).collect();
-    let all: Vec<Value> = names.iter().map(|name| web(name)).collect();
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": all});
-    ns.cluster.try_kubectl(&["create", "-n", &ns.name, "-f", "-"], &list.to_string()).unwrap();
+    // Fifty of them are on their way at any time.
+    let creates = names.iter().map(|name| {
+        let (deployments, object) = (ns.deployments(), serde_json::from_value(web(name)).unwrap());
+        async move { deployments.create(&PostParams::default(), &object).await.map(|_| ()) }
+    });
+    let answers: Vec<_> = stream::iter(creates).buffer_unordered(50).collect().await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     for name in &names {
         ns.compliant(name, "InSync").await;
     }
+    let revisions_of = async |names: &[String]| {
+        let sets = ns.replica_sets().list(&ListParams::default()).await.unwrap().items;
+        let mut each: BTreeMap<String, usize> = names.iter().map(|name| (name.clone(), 0)).collect();
+        for owner in sets.iter().flat_map(|set| set.metadata.owner_references.iter().flatten()) {
+            *each.get_mut(&owner.name).unwrap() += 1;
+        }
+        each
+    };
+    let revisions = eventually("each has a revision", || async {
+        let revisions = revisions_of(&names).await;
+        revisions.values().all(|sets| *sets > 0).then_some(revisions)
+    })
+    .await;
+    assert!(revisions.values().all(|sets| *sets == 1), "one for each create: {revisions:?}");
     // An image, by a strategic patch as `kubectl set image` sends it.
     let changed = &names[..20];
     for name in changed {
@@ -71,8 +92,10 @@ async fn a_fleet_of_200_gets_one_revision_each_and_the_operator_writes_nothing()
         ns.settled(name).await;
         ns.compliant(name, "InSync").await;
     }
-    let revisions = ns.replica_sets().list(&ListParams::default()).await.unwrap().items.len();
-    assert_eq!(revisions, names.len() + changed.len(), "one for each create and each change");
+    let revisions = revisions_of(&names).await;
+    let wrong: Vec<_> =
+        revisions.iter().filter(|(name, sets)| **sets != 1 + usize::from(changed.contains(name))).collect();
+    assert!(wrong.is_empty(), "one for each create and each change: {wrong:?}");
     if let Some(writes) = operator.audit().writes("deployments") {
         assert!(writes.is_empty(), "{writes:?}");
     }
