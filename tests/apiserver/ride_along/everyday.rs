@@ -6,7 +6,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::twins::{Twins, apply_client_side, probes, web, with};
-use super::{Ridden, annotation, apply_server_side, kubectl, marker};
+use super::{Ridden, annotation, apply_server_side, kubectl, marker, would_create};
 use crate::support::namespace::{pod, web_policy};
 use crate::support::{TestNamespace, eventually};
 
@@ -392,4 +392,38 @@ async fn what_is_exempt_or_not_enforced_stays_as_it_is() {
     let words = ["label", "namespace", &ridden.ns.name, "gracekeeper.dev/ride-along=disabled"];
     ridden.ns.cluster.kubectl(&words);
     ridden.seen(&labelled(json!({})), "the namespace is exempt", |object| marker(object).is_none()).await;
+}
+
+#[tokio::test]
+async fn a_deployment_of_an_excluded_namespace_is_stored_as_it_is() {
+    let Some(ridden) = Ridden::new("excluded").await else { return };
+    let (cluster, elsewhere) = (ridden.ns.cluster, &ridden.ns);
+    let excluded = TestNamespace::new("excluded-here").await;
+    let all = format!(
+        "namespaces={{{}}}",
+        [&excluded.name, &elsewhere.name, &ridden.canaries.name].map(String::as_str).join(",")
+    );
+    let install = |more: &[&str]| {
+        let settings = [&["--set", &all], more].concat();
+        let rendered = cluster.render(&ridden.release, &elsewhere.name, &["ride-along"], &settings);
+        cluster.try_kubectl(&["apply", "--server-side", "-f", "-"], &rendered).unwrap();
+    };
+    install(&[]);
+    for ns in [&excluded, elsewhere] {
+        ns.policy_that_rides("web", web_policy()).await;
+    }
+    let would = async |ns: &TestNamespace| would_create(ns, web("example.com/app:1")).await.unwrap();
+    for ns in [&excluded, elsewhere] {
+        eventually("it rides along in both", || async { marker(&would(ns).await) }).await;
+    }
+    install(&["--set", &format!("rideAlong.excludedNamespaces={{kube-system,{}}}", excluded.name)]);
+    eventually("the namespace is excluded", || async { marker(&would(&excluded).await).is_none().then_some(()) }).await;
+    let stored = excluded.create_deployment(web("example.com/app:1")).await;
+    let app = &pod(&stored)["containers"][0];
+    assert_eq!((probes(&stored).len(), app.get("lifecycle"), marker(&stored)), (0, None, None), "{stored}");
+    assert_eq!(pod(&stored)["terminationGracePeriodSeconds"], 30);
+    kubectl(&excluded, &["set", "image", "deploy/web", "app=example.com/app:2"], "").unwrap();
+    assert_eq!(marker(&excluded.get("web").await), None);
+    let stored = elsewhere.create_deployment(web("example.com/app:1")).await;
+    assert_eq!((probes(&stored).len(), &pod(&stored)["terminationGracePeriodSeconds"]), (3, &json!(37)));
 }
