@@ -1,5 +1,6 @@
 //! The policy rides along in the users' own writes (`charts/gracekeeper/templates/ride-along.yaml`), on a real API server.
 
+mod changed_as_planned;
 mod cost;
 mod everyday;
 #[allow(dead_code, unreachable_pub, unused_imports)] // made for the planner's own laws
