@@ -1,13 +1,16 @@
 //! The policy rides along in the users' own writes (`charts/gracekeeper/templates/ride-along.yaml`), on a real API server.
 
+mod changed_as_planned;
 mod cost;
 mod everyday;
 #[allow(dead_code, unreachable_pub, unused_imports)] // made for the planner's own laws
 #[path = "../../src/core/plan/tests/generate.rs"]
 mod generate;
 mod harmless;
+mod merging;
 mod operating;
 mod same_as_planned;
+mod twins;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

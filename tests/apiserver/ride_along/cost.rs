@@ -75,6 +75,34 @@ async fn the_largest_policy_fits_the_budget_on_a_pod_of_a_hundred_containers() {
 }
 
 #[tokio::test]
+async fn the_longest_text_of_what_kubectl_applied_fits_the_budget() {
+    let Some(ridden) = Ridden::new("longest").await else { return };
+    let name_of = |n: usize| format!("container-{n:02}");
+    // As much as rides along at all, with a probe's grace period and brackets in each container.
+    let own = json!({"tcpSocket": {"port": 80}, "terminationGracePeriodSeconds": 9});
+    let container = |n: usize| {
+        json!({"name": name_of(n), "image": "example.com/app:1", "ports": [{"name": "http", "containerPort": 8080 + n}],
+               "livenessProbe": own, "startupProbe": own, "env": [{"name": "ODD", "value": "[\"]".repeat(305)}]})
+    };
+    let mut policy = largest(name_of);
+    policy["whenAlreadySet"] = json!("Keep");
+    ridden.policy("largest", policy).await;
+    ridden.informed().await;
+    for (declared, raised) in [(None, 32), (Some(20), 20)] {
+        let mut object = deployment("large", 1, (0..100).map(container).collect());
+        if let Some(seconds) = declared {
+            object["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = json!(seconds);
+        }
+        let text = object.to_string();
+        assert!((150_000..159_000).contains(&text.len()), "{}", text.len());
+        object["metadata"]["annotations"] = json!({"kubectl.kubernetes.io/last-applied-configuration": text});
+        let stored = ridden.would_create(object).await;
+        assert!(marker(&stored).unwrap().contains("container-15/readinessProbe"), "it rode along");
+        assert_eq!(stored["spec"]["template"]["spec"]["terminationGracePeriodSeconds"], raised);
+    }
+}
+
+#[tokio::test]
 async fn the_expressions_are_sound() {
     let Some(ridden) = Ridden::new("sound").await else { return };
     let name = format!("{}-ride-along", ridden.release);

@@ -1,100 +1,14 @@
-//! What people and tools do to Deployments, one after another, beside the same done without riding along: there the
-//! planner writes afterwards, as the operator does. Both must come to the same.
+//! What people and tools do to Deployments, one thing after another.
 
 use std::process::Command;
 
-use gracekeeper::api::workload_health::HeldField;
-use gracekeeper::api::{FIELD_MANAGER, HealthPolicySpec};
-use gracekeeper::core::plan::{Input, Surroundings, plan};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::same_as_planned::essence;
-use super::{Ridden, annotation, app, apply_server_side, kubectl, marker, spec_of};
-use crate::support::namespace::{deployment, pod, web_policy};
+use super::twins::{Twins, apply_client_side, probes, web, with};
+use super::{Ridden, annotation, apply_server_side, kubectl, marker, would_create};
+use crate::support::namespace::{pod, web_policy};
 use crate::support::{TestNamespace, eventually};
-
-/// Two namespaces that live through the same.
-struct Twins {
-    ridden: Ridden,
-    plain: TestNamespace,
-    policy: HealthPolicySpec,
-    held: Vec<HeldField>,
-}
-
-impl Twins {
-    async fn new(topic: &str, policy: Value) -> Option<Self> {
-        let ridden = Ridden::new(topic).await?;
-        let plain = TestNamespace::new(&format!("{topic}-plain")).await;
-        let mut twins = Self { ridden, plain, policy: spec_of(&policy), held: Vec::new() };
-        twins.policy(&policy).await;
-        Some(twins)
-    }
-
-    /// Another policy, and the API server has seen it.
-    async fn policy(&mut self, spec: &Value) {
-        self.policy = spec_of(spec);
-        self.ridden.policy("web", spec.clone()).await;
-        self.ridden.informed().await;
-    }
-
-    /// Does the same in both; where nothing rides along, the planner writes afterwards.
-    async fn both(&mut self, what: &str, does: impl AsyncFn(&TestNamespace) -> Result<(), String>) -> Value {
-        does(&self.ridden.ns).await.unwrap_or_else(|error| panic!("{what}, ridden: {error}"));
-        does(&self.plain).await.unwrap_or_else(|error| panic!("{what}, plain: {error}"));
-        self.operate().await;
-        let (got, expected) = (self.ridden.ns.get("web").await, self.plain.get("web").await);
-        assert_eq!(essence(&got), essence(&expected), "{what}\ngot {got}\nexpected {expected}");
-        let again = plan(&Input {
-            policy: Some(&self.policy),
-            deployment: &got,
-            held: &self.held,
-            surroundings: &Surroundings::default(),
-        });
-        assert!(again.is_empty(), "{what}: the operator would still write {}", again.summary());
-        got
-    }
-
-    /// What the operator would write.
-    async fn operate(&mut self) {
-        // The Deployment controller may write an annotation in between; then the guards of the patch refuse it.
-        self.held = eventually("the plan is written", || async {
-            let deployment = self.plain.get("web").await;
-            let (policy, held) = (Some(&self.policy), self.held.as_slice());
-            let plan = plan(&Input { policy, deployment: &deployment, held, surroundings: &Surroundings::default() });
-            if plan.is_empty() {
-                return Some(plan.held);
-            }
-            let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-            self.plain
-                .deployments()
-                .patch("web", &params, &Patch::Json::<()>(plan.patch()))
-                .await
-                .ok()
-                .map(|_| plan.held)
-        })
-        .await;
-    }
-}
-
-fn web(image: &str) -> Value {
-    with(image, json!({}))
-}
-
-/// A manifest whose container has these fields too.
-fn with(image: &str, mut fields: Value) -> Value {
-    fields["image"] = json!(image);
-    deployment("web", 1, vec![app(&fields)])
-}
-
-fn apply_client_side(ns: &TestNamespace, manifest: &Value) -> Result<(), String> {
-    kubectl(ns, &["apply", "-f", "-"], &manifest.to_string())
-}
-
-fn probes(object: &Value) -> Vec<&str> {
-    let app = &pod(object)["containers"][0];
-    ["livenessProbe", "readinessProbe", "startupProbe"].into_iter().filter(|probe| app.get(probe).is_some()).collect()
-}
 
 #[tokio::test]
 async fn every_way_to_change_a_deployment_carries_the_policy() {
@@ -343,22 +257,68 @@ async fn a_dry_run_of_the_same_manifest_shows_no_drift_and_applying_it_again_rol
 #[tokio::test]
 async fn what_kubectl_applied_is_declared_and_a_sleep_that_does_not_fit_is_left_out() {
     let Some(mut twins) = Twins::new("declared", web_policy()).await else { return };
-    let mut manifest = with(
-        "example.com/app:1",
-        json!({"livenessProbe": {"tcpSocket": {"port": 8080}, "terminationGracePeriodSeconds": 9}}),
-    );
-    let raised = twins.both("the grace period of a probe alone", async |ns| apply_client_side(ns, &manifest)).await;
-    assert_eq!(pod(&raised)["terminationGracePeriodSeconds"], 37, "a probe's own is another one");
-    manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = json!(8);
-    manifest["spec"]["template"]["spec"]["tolerations"] =
-        json!([{"key": "a]", "operator": "Exists"}, {"key": "[b", "operator": "Exists"}]);
-    kubectl(&twins.ridden.ns, &["delete", "deploy", "web"], "").unwrap();
-    kubectl(&twins.plain, &["delete", "deploy", "web"], "").unwrap();
-    twins.held.clear();
-    let _ = manifest["spec"]["template"]["spec"].as_object_mut().unwrap().remove("tolerations");
-    let stays = twins.both("a declared grace period", async |ns| apply_client_side(ns, &manifest)).await;
-    assert_eq!(pod(&stays)["terminationGracePeriodSeconds"], 8);
-    assert!(pod(&stays)["containers"][0].get("lifecycle").is_none(), "ten seconds of sleep do not fit into eight");
+    let odd = |text: &str| {
+        let mut manifest = with(
+            "example.com/app:1",
+            json!({"livenessProbe": {"tcpSocket": {"port": 8080}, "terminationGracePeriodSeconds": 9},
+                "env": [{"name": "ODD", "value": text}], "volumeMounts": [{"name": "odd", "mountPath": "/odd"}]}),
+        );
+        let spec = manifest["spec"]["template"]["spec"].as_object_mut().unwrap();
+        spec.insert("volumes".into(), json!([{"name": "odd", "hostPath": {"path": format!("/{text}")}}]));
+        spec.insert("tolerations".into(), json!([{"key": "odd", "operator": "Equal", "value": "odd"}]));
+        spec.insert("schedulerName".into(), json!(text));
+        manifest
+    };
+    // Brackets within strings begin and end nothing, and what is said in a string is not declared.
+    let texts = [
+        "plain",
+        "a]b",
+        "[a",
+        "a}b",
+        "{",
+        r#"\"]"#,
+        r"a\",
+        r#"\"[[\"#,
+        "\u{1}<]>",
+        r#""terminationGracePeriodSeconds": 8"#,
+        r#"]"terminationGracePeriodSeconds":"#,
+    ];
+    for text in texts {
+        let mut manifest = odd(text);
+        let raised = twins.anew("the grace period of a probe alone", async |ns| apply_client_side(ns, &manifest)).await;
+        assert_eq!(pod(&raised)["terminationGracePeriodSeconds"], 37, "{text}: a probe's own is another one");
+        manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = json!(8);
+        let stays = twins.anew("a declared grace period", async |ns| apply_client_side(ns, &manifest)).await;
+        assert_eq!(pod(&stays)["terminationGracePeriodSeconds"], 8, "{text}");
+        assert!(
+            pod(&stays)["containers"][0].get("lifecycle").is_none(),
+            "{text}: ten seconds of sleep do not fit into eight"
+        );
+        manifest["spec"]["template"]["spec"]["containers"][0]["image"] = json!("example.com/app:2");
+        twins.both("another image", async |ns| apply_client_side(ns, &manifest)).await;
+    }
+    // Another tool's text, with its own order and spaces.
+    let mut manifest = odd("a]b");
+    for (grace, text) in [
+        (
+            8,
+            r#"{"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 8, "volumes": [{"a": "]"}], "containers": [{"name": "app"}]}}}}"#,
+        ),
+        (
+            37,
+            r#"{"spec": {"template": {"spec": {"volumes": [], "containers": [{"livenessProbe": {"terminationGracePeriodSeconds" : 8}}]}}}}"#,
+        ),
+    ] {
+        manifest["metadata"]["annotations"] = json!({"kubectl.kubernetes.io/last-applied-configuration": text});
+        manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = json!(8);
+        // Not by kubectl, which would write that annotation anew.
+        let create = async |ns: &TestNamespace| {
+            ns.create_deployment(manifest.clone()).await;
+            Ok(())
+        };
+        let created = twins.anew(text, create).await;
+        assert_eq!(pod(&created)["terminationGracePeriodSeconds"], grace, "{text}");
+    }
 }
 
 #[tokio::test]
@@ -432,4 +392,38 @@ async fn what_is_exempt_or_not_enforced_stays_as_it_is() {
     let words = ["label", "namespace", &ridden.ns.name, "gracekeeper.dev/ride-along=disabled"];
     ridden.ns.cluster.kubectl(&words);
     ridden.seen(&labelled(json!({})), "the namespace is exempt", |object| marker(object).is_none()).await;
+}
+
+#[tokio::test]
+async fn a_deployment_of_an_excluded_namespace_is_stored_as_it_is() {
+    let Some(ridden) = Ridden::new("excluded").await else { return };
+    let (cluster, elsewhere) = (ridden.ns.cluster, &ridden.ns);
+    let excluded = TestNamespace::new("excluded-here").await;
+    let all = format!(
+        "namespaces={{{}}}",
+        [&excluded.name, &elsewhere.name, &ridden.canaries.name].map(String::as_str).join(",")
+    );
+    let install = |more: &[&str]| {
+        let settings = [&["--set", &all], more].concat();
+        let rendered = cluster.render(&ridden.release, &elsewhere.name, &["ride-along"], &settings);
+        cluster.try_kubectl(&["apply", "--server-side", "-f", "-"], &rendered).unwrap();
+    };
+    install(&[]);
+    for ns in [&excluded, elsewhere] {
+        ns.policy_that_rides("web", web_policy()).await;
+    }
+    let would = async |ns: &TestNamespace| would_create(ns, web("example.com/app:1")).await.unwrap();
+    for ns in [&excluded, elsewhere] {
+        eventually("it rides along in both", || async { marker(&would(ns).await) }).await;
+    }
+    install(&["--set", &format!("rideAlong.excludedNamespaces={{kube-system,{}}}", excluded.name)]);
+    eventually("the namespace is excluded", || async { marker(&would(&excluded).await).is_none().then_some(()) }).await;
+    let stored = excluded.create_deployment(web("example.com/app:1")).await;
+    let app = &pod(&stored)["containers"][0];
+    assert_eq!((probes(&stored).len(), app.get("lifecycle"), marker(&stored)), (0, None, None), "{stored}");
+    assert_eq!(pod(&stored)["terminationGracePeriodSeconds"], 30);
+    kubectl(&excluded, &["set", "image", "deploy/web", "app=example.com/app:2"], "").unwrap();
+    assert_eq!(marker(&excluded.get("web").await), None);
+    let stored = elsewhere.create_deployment(web("example.com/app:1")).await;
+    assert_eq!((probes(&stored).len(), &pod(&stored)["terminationGracePeriodSeconds"]), (3, &json!(37)));
 }

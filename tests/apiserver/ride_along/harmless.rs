@@ -69,6 +69,28 @@ async fn a_sleep_that_fits_is_not_refused_for_a_grace_period_of_ours() {
 }
 
 #[tokio::test]
+async fn a_shorter_grace_period_is_not_refused_for_a_hook_of_ours_that_waits() {
+    let Some(ridden) = Ridden::new("waits").await else { return };
+    let ns = &ridden.ns;
+    let mut policy = replace(json!({"httpGet": {"path": "/ours", "port": 8080}}));
+    policy["shutdown"]["drainSeconds"] = json!(20);
+    active(&ridden, policy.clone()).await;
+    apply_server_side(ns, "git", &web(json!({}))).unwrap();
+    policy.as_object_mut().unwrap().remove("shutdown");
+    active(&ridden, policy).await;
+    let mut manifest = web(json!({"image": "x:2"}));
+    manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = json!(10);
+    apply_server_side(ns, "git", &manifest).unwrap();
+    let waits = ns.get("web").await;
+    assert_eq!(pod(&waits)["terminationGracePeriodSeconds"], 20);
+    assert_eq!(original(&waits, "original.gracekeeper.dev/terminationGracePeriodSeconds"), Some(json!(10)));
+    let _operator = Operator::start_with(ns, &["--ride-along", "installed"]).await;
+    let back =
+        ns.until("web", "its own grace period is back", |object| pod(object)["terminationGracePeriodSeconds"] == 10);
+    assert_eq!(pod(&back.await)["containers"][0].get("lifecycle"), None);
+}
+
+#[tokio::test]
 async fn a_shorter_deadline_is_not_refused_for_min_ready_seconds_of_ours() {
     let Some(ridden) = Ridden::new("deadline").await else { return };
     active(&ridden, json!({"selector": {}, "mode": "Enforce", "rollout": {"minReadySeconds": 9}})).await;
@@ -131,6 +153,46 @@ async fn what_the_workload_drops_is_not_given_back() {
     assert_eq!(original(&put, READINESS), Some(Value::Null), "there is none any more");
     assert_eq!((original(&put, &grace), original(&put, &ready)), (Some(json!(30)), Some(json!(0))));
     assert_eq!(pod(&put)["terminationGracePeriodSeconds"], 37);
+}
+
+#[tokio::test]
+async fn an_original_stays_when_the_policy_lets_go_of_what_replaced_it() {
+    let Some(ridden) = Ridden::new("lets-go").await else { return };
+    let ns = &ridden.ns;
+    let policy = replace(json!({"httpGet": {"path": "/ours", "port": 8080}}));
+    let mut other = policy.clone();
+    other["containers"][0]["probes"] = json!({"startup": {"tcpSocket": {"port": 8080}}});
+    other.as_object_mut().unwrap().remove("rollout");
+    let own = json!({"tcpSocket": {"port": 8080}, "periodSeconds": 21});
+    let two = json!([{"name": "app", "image": "x:2"}, {"name": "two", "image": "y:1"}]);
+    for (what, edited, containers) in [
+        ("the policy drops the probe", &other, json!([{"name": "app", "image": "x:2"}])),
+        ("nobody knows the main container", &policy, two),
+    ] {
+        active(&ridden, policy.clone()).await;
+        let mut object = web(json!({"readinessProbe": own}));
+        object["spec"]["minReadySeconds"] = json!(3);
+        ns.create_deployment(object).await;
+        active(&ridden, edited.clone()).await;
+        let patch = json!({"spec": {"template": {"spec": {"containers": containers}}}});
+        kubectl(ns, &["patch", "deploy/web", "-p", &patch.to_string()], "").unwrap();
+        let changed = ns.get("web").await;
+        assert_eq!(pod(&changed)["containers"][0]["readinessProbe"]["httpGet"]["path"], "/ours", "{what}: it waits");
+        assert_eq!(original(&changed, READINESS).unwrap()["periodSeconds"], 21, "{what}");
+        assert!(marker(&changed).unwrap().contains("app/readinessProbe"), "{what}");
+        let ready = original(&changed, "original.gracekeeper.dev/minReadySeconds");
+        assert_eq!((&changed["spec"]["minReadySeconds"], ready), (&json!(9), Some(json!(3))), "{what}");
+        let operator = Operator::start_with(ns, &["--ride-along", "installed"]).await;
+        let back = ns.until("web", "its own probe is back", |object| {
+            pod(object)["containers"][0]["readinessProbe"]["periodSeconds"] == 21
+        });
+        let back = back.await;
+        assert_eq!(original(&back, READINESS), None, "{what}");
+        let ready = if edited.get("rollout").is_some() { 9 } else { 3 };
+        assert_eq!(back["spec"]["minReadySeconds"], ready, "{what}");
+        drop(operator);
+        kubectl(ns, &["delete", "deploy", "web"], "").unwrap();
+    }
 }
 
 #[tokio::test]

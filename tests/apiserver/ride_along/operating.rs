@@ -1,11 +1,14 @@
 //! Riding along, and the operator beside it.
 
+use std::collections::BTreeMap;
+
+use futures::{StreamExt as _, stream};
 use gracekeeper::api::FIELD_MANAGER;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use super::{Ridden, app, kubectl, marker};
-use crate::support::namespace::{condition, container, deployment, pod, web_policy};
+use crate::support::namespace::{condition, container, deployment, permissive, pod, web_policy};
 use crate::support::operator::Identity;
 use crate::support::{Cluster, Operator, TestNamespace, eventually};
 
@@ -45,7 +48,7 @@ async fn operated(ridden: &Ridden, policy: Value) -> Operator {
 }
 
 #[tokio::test]
-async fn a_fleet_of_200_gets_one_revision_each_and_the_operator_writes_nothing() {
+async fn a_fleet_of_200_created_at_once_gets_one_revision_each_and_the_operator_writes_nothing() {
     let Some(ridden) = Ridden::new("fleet").await else { return };
     let ns = &ridden.ns;
     let mut policy = web_policy();
@@ -54,12 +57,30 @@ async fn a_fleet_of_200_gets_one_revision_each_and_the_operator_writes_nothing()
     ns.policy_says("web", "RidesAlong", "Installed").await;
 
     let names: Vec<String> = (0..200).map(|n| format!("web-{n}")).collect();
-    let all: Vec<Value> = names.iter().map(|name| web(name)).collect();
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": all});
-    ns.cluster.try_kubectl(&["create", "-n", &ns.name, "-f", "-"], &list.to_string()).unwrap();
+    // Fifty of them are on their way at any time.
+    let creates = names.iter().map(|name| {
+        let (deployments, object) = (ns.deployments(), serde_json::from_value(web(name)).unwrap());
+        async move { deployments.create(&PostParams::default(), &object).await.map(|_| ()) }
+    });
+    let answers: Vec<_> = stream::iter(creates).buffer_unordered(50).collect().await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
     for name in &names {
         ns.compliant(name, "InSync").await;
     }
+    let revisions_of = async |names: &[String]| {
+        let sets = ns.replica_sets().list(&ListParams::default()).await.unwrap().items;
+        let mut each: BTreeMap<String, usize> = names.iter().map(|name| (name.clone(), 0)).collect();
+        for owner in sets.iter().flat_map(|set| set.metadata.owner_references.iter().flatten()) {
+            *each.get_mut(&owner.name).unwrap() += 1;
+        }
+        each
+    };
+    let revisions = eventually("each has a revision", || async {
+        let revisions = revisions_of(&names).await;
+        revisions.values().all(|sets| *sets > 0).then_some(revisions)
+    })
+    .await;
+    assert!(revisions.values().all(|sets| *sets == 1), "one for each create: {revisions:?}");
     // An image, by a strategic patch as `kubectl set image` sends it.
     let changed = &names[..20];
     for name in changed {
@@ -69,8 +90,10 @@ async fn a_fleet_of_200_gets_one_revision_each_and_the_operator_writes_nothing()
         ns.settled(name).await;
         ns.compliant(name, "InSync").await;
     }
-    let revisions = ns.replica_sets().list(&ListParams::default()).await.unwrap().items.len();
-    assert_eq!(revisions, names.len() + changed.len(), "one for each create and each change");
+    let revisions = revisions_of(&names).await;
+    let wrong: Vec<_> =
+        revisions.iter().filter(|(name, sets)| **sets != 1 + usize::from(changed.contains(name))).collect();
+    assert!(wrong.is_empty(), "one for each create and each change: {wrong:?}");
     if let Some(writes) = operator.audit().writes("deployments") {
         assert!(writes.is_empty(), "{writes:?}");
     }
@@ -245,7 +268,14 @@ async fn of_overlapping_policies_the_owner_rides_along() {
 
 #[tokio::test]
 async fn a_forged_marker_or_original_lets_a_policy_set_fields_and_nothing_else() {
-    let Some(ridden) = Ridden::new("forged").await else { return };
+    for labels in [permissive(), json!({})] {
+        let allows_exec = labels == permissive();
+        let Some(ridden) = Ridden::labelled(Cluster::shared(), "forged", labels).await else { return };
+        forged(&ridden, allows_exec).await;
+    }
+}
+
+async fn forged(ridden: &Ridden, allows_exec: bool) {
     let ns = &ridden.ns;
     ridden.policy("web", web_policy()).await;
     ridden.seen(&web("probe"), "the policy is seen", |object| marker(object).is_some()).await;
@@ -254,6 +284,7 @@ async fn a_forged_marker_or_original_lets_a_policy_set_fields_and_nothing_else()
     object["metadata"]["annotations"] = json!({
         "gracekeeper.dev/filled": "app/livenessProbe,app/image,/replicas,x,/,,app/preStop",
         "app.original.gracekeeper.dev/livenessProbe": "{\"exec\":{\"command\":[\"evil\"]}}",
+        "app.original.gracekeeper.dev/image": "\"evil\"",
         "original.gracekeeper.dev/terminationGracePeriodSeconds": "not a number",
     });
     // On a create that brings a marker nothing rides along.
@@ -264,10 +295,46 @@ async fn a_forged_marker_or_original_lets_a_policy_set_fields_and_nothing_else()
     // than this policy's part of the request.
     let patch = json!({"spec": {"template": {"metadata": {"labels": {"v": "2"}}}}});
     let changed = ns.merge("web", patch).await;
-    assert_eq!(pod(&changed)["containers"][0]["image"], "example.com/app:1");
-    assert_eq!(changed["spec"]["replicas"], 1);
+    let others = |object: &Value| {
+        let mut spec = object["spec"].clone();
+        let pod = &mut spec["template"]["spec"];
+        let app = pod["containers"][0].as_object_mut().unwrap();
+        app.retain(|field, _| !field.ends_with("Probe") && field != "lifecycle");
+        pod.as_object_mut().unwrap().remove("terminationGracePeriodSeconds");
+        spec
+    };
+    let is_same = |object: &Value| {
+        let mut made = others(&made);
+        made["template"]["metadata"]["labels"]["v"] = json!("2");
+        assert_eq!(others(object), made);
+    };
+    is_same(&changed);
     let probe = &pod(&changed)["containers"][0]["livenessProbe"];
     assert!(probe.get("exec").is_none(), "{probe}");
+
+    // The operator gives the original back: what its forger could have written. Where an exec handler takes a label of the
+    // namespace it is refused that, says so, and waits until the annotation is gone.
+    let operator = Operator::start_with(ns, INSTALLED).await;
+    if allows_exec {
+        ns.compliant("web", "InSync").await;
+    } else {
+        operator.expect_denials();
+        let denied = ns.compliant("web", "Denied").await;
+        let said = condition(&denied, "Compliant")["message"].as_str().unwrap_or_default().to_owned();
+        assert!(said.contains("exec handler of app/livenessProbe"), "{said}");
+        assert_eq!(ns.get("web").await["spec"], changed["spec"]);
+    }
+    ns.delete_policy("web").await;
+    if !allows_exec {
+        ns.compliant("web", "Denied").await;
+        ns.cluster.kubectl(&["annotate", "deploy/web", "-n", &ns.name, "app.original.gracekeeper.dev/livenessProbe-"]);
+    }
+    let released = ns.until("web", "it is let go", |object| marker(object).is_none()).await;
+    is_same(&released);
+    ns.policy_gone("web").await;
+    ns.forgotten("web").await;
+    let probe = pod(&released)["containers"][0].pointer("/livenessProbe/exec/command");
+    assert_eq!(probe, allows_exec.then_some(&json!(["evil"])));
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ pub(super) fn essence(object: &Value) -> Value {
 }
 
 /// Lets the API server add its defaults to what was planned.
-async fn as_stored(plain: &TestNamespace, planned: Value) -> Value {
+pub(super) async fn as_stored(plain: &TestNamespace, planned: Value) -> Value {
     let mut object = planned;
     for field in ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields"] {
         object["metadata"].as_object_mut().unwrap().remove(field);
@@ -110,7 +110,7 @@ fn fixtures() -> Vec<(String, Value)> {
 }
 
 /// A manifest in the fewest words becomes one that an API server takes.
-fn complete(mut object: Value) -> Value {
+pub(super) fn complete(mut object: Value) -> Value {
     let metadata = object["metadata"].as_object_mut().unwrap();
     for field in ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "namespace"] {
         metadata.remove(field);
@@ -128,14 +128,14 @@ fn complete(mut object: Value) -> Value {
 }
 
 /// Selects one case by a label, so that many policies can stand beside one another.
-fn enforcing(spec: &Value, case: usize) -> Value {
+pub(super) fn enforcing(spec: &Value, case: usize) -> Value {
     let mut spec = spec.clone();
     spec["mode"] = json!("Enforce");
     spec["selector"] = json!({"matchLabels": {"case": format!("c{case}")}});
     spec
 }
 
-fn of_case(object: &Value, case: usize) -> Value {
+pub(super) fn of_case(object: &Value, case: usize) -> Value {
     let mut object = object.clone();
     object["metadata"]["labels"] = json!({"case": format!("c{case}")});
     object
