@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::namespace::{condition, container, deployment, pod, web_policy};
 use crate::support::operator::scratch;
-use crate::support::{Cluster, Operator, TestNamespace, eventually, stays};
+use crate::support::{Cluster, Entry, Operator, TestNamespace, eventually, stays};
 
 /// The API server of a control plane of our own, which may be killed and started again.
 struct ApiServer {
@@ -154,14 +154,22 @@ async fn each_of_forty_deployments_is_written_once_and_then_only_the_lease_is() 
 
     // The last summary lands within a second.
     tokio::time::sleep(Duration::from_secs(3)).await;
+    // Whether policies ride along is looked for, by two or three reads every 30 s.
+    let looks = |entry: &Entry| {
+        entry.verb == "get" && (entry.resource.starts_with("mutatingadmission") || entry.resource.is_empty())
+    };
     let requests = || {
         let all = operator.audit().entries().unwrap().into_iter();
-        all.filter(|entry| entry.resource != "leases" && entry.verb != "watch").count()
+        all.filter(|entry| entry.resource != "leases" && entry.verb != "watch" && !looks(entry)).count()
     };
+    let all_looks = || operator.audit().entries().unwrap().iter().filter(|entry| looks(entry)).count();
+    let looks_before = all_looks();
     let (before, leases) = (requests(), operator.audit().writes("leases").unwrap().len());
     stays("nothing but the lease is written", Duration::from_secs(60), || async { requests() == before }).await;
     let renewals = operator.audit().writes("leases").unwrap().len() - leases;
     assert!((10..=35).contains(&renewals), "{renewals} renewals in a minute");
+    let looks = all_looks() - looks_before;
+    assert!((2..=9).contains(&looks), "{looks} looks for the admission policy in a minute");
 
     // One pod loses its readiness: one status is written, and nothing else.
     let health_writes = || operator.audit().writes("workloadhealths").unwrap();

@@ -279,7 +279,7 @@ fn mixed(old: &Value, other: &Value) -> Vec<Value> {
 
 #[tokio::test]
 async fn generated_changes_are_stored_as_they_are_planned() {
-    const CASES: usize = 40;
+    const CASES: usize = 24;
     let Some(ridden) = Ridden::new("changed").await else { return };
     let plain = TestNamespace::new("changed-plain").await;
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[11; 32]);

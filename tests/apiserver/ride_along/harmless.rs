@@ -84,7 +84,7 @@ async fn a_shorter_grace_period_is_not_refused_for_a_hook_of_ours_that_waits() {
     let waits = ns.get("web").await;
     assert_eq!(pod(&waits)["terminationGracePeriodSeconds"], 20);
     assert_eq!(original(&waits, "original.gracekeeper.dev/terminationGracePeriodSeconds"), Some(json!(10)));
-    let _operator = Operator::start_with(ns, &["--ride-along", "installed"]).await;
+    let _operator = Operator::start(ns).await;
     let back =
         ns.until("web", "its own grace period is back", |object| pod(object)["terminationGracePeriodSeconds"] == 10);
     assert_eq!(pod(&back.await)["containers"][0].get("lifecycle"), None);
@@ -182,7 +182,7 @@ async fn an_original_stays_when_the_policy_lets_go_of_what_replaced_it() {
         assert!(marker(&changed).unwrap().contains("app/readinessProbe"), "{what}");
         let ready = original(&changed, "original.gracekeeper.dev/minReadySeconds");
         assert_eq!((&changed["spec"]["minReadySeconds"], ready), (&json!(9), Some(json!(3))), "{what}");
-        let operator = Operator::start_with(ns, &["--ride-along", "installed"]).await;
+        let operator = Operator::start(ns).await;
         let back = ns.until("web", "its own probe is back", |object| {
             pod(object)["containers"][0]["readinessProbe"]["periodSeconds"] == 21
         });

@@ -314,7 +314,7 @@ async fn forged(ridden: &Ridden, allows_exec: bool) {
 
     // The operator gives the original back: what its forger could have written. Where an exec handler takes a label of the
     // namespace it is refused that, says so, and waits until the annotation is gone.
-    let operator = Operator::start_with(ns, INSTALLED).await;
+    let operator = Operator::start(ns).await;
     if allows_exec {
         ns.compliant("web", "InSync").await;
     } else {
