@@ -6,16 +6,18 @@ use serde_json::{Value, json};
 
 use super::gate::GateView;
 use super::memory::Refusal;
-use super::world::{Key, Picture, PolicyEntry, parse_uid};
+use super::world::{DeploymentEntry, Key, Picture, PolicyEntry, parse_uid};
 use crate::api::availability_status::AvailabilityStatus;
 use crate::api::conditions::ConditionType;
 use crate::api::gate::GateStatus;
 use crate::api::shutdown_status::ShutdownStatus;
+use crate::api::workload_health::PolicyReference;
 use crate::api::{Mode, RIDE_ALONG_LABEL, WorkloadHealthStatus};
 use crate::core::decide::{Observed, PolicyView, RefusedPlan};
 use crate::core::deployment::{Projection, RolloutProgress};
 use crate::core::ownership::{self, Contender};
 use crate::core::plan::Surroundings;
+use crate::core::selector;
 
 /// Everything about one Deployment, owned: the lock on the picture is not held while deciding.
 pub(crate) struct Gathered {
@@ -70,6 +72,9 @@ pub(crate) fn gather(picture: &Picture, key: &Key) -> Option<Gathered> {
     });
     let (owner, weaker) =
         owner(picture, key, &entry.projection.labels, last_owner.map(|reference| reference.uid.as_str()));
+    if owner.is_none() && health_uid.is_none() {
+        health = rode_along_unseen(picture, key, entry).map(|(name, policy)| memory_of(name, policy));
+    }
     let mut surroundings = surroundings(picture, key, &object, &entry.uid);
     surroundings.rides_along = owner.as_ref().is_some_and(|(_, policy)| rides_along(policy, &entry.projection.labels));
     surroundings.shutdown = shutdown(picture, key, entry.projection.rollout, health.as_ref());
@@ -93,6 +98,33 @@ pub(crate) fn gather(picture: &Picture, key: &Key) -> Option<Gathered> {
         now: super::clock::now(),
         decision: String::new(),
     })
+}
+
+/// The policy that rode along in a write of this Deployment, and is being deleted before anybody has looked: it selects what has a
+/// marker and no memory. What the marker lists is given back before the policy goes.
+pub(crate) fn rode_along_unseen<'a>(
+    picture: &'a Picture,
+    key: &'a Key,
+    deployment: &DeploymentEntry,
+) -> Option<(&'a Key, &'a PolicyEntry)> {
+    let is_remembered =
+        picture.healths.get(key).is_some_and(|health| health.owner == deployment.uid || health.owner.is_empty());
+    if !deployment.projection.marked || deployment.projection.deleting || is_remembered {
+        return None;
+    }
+    picture.policies_in(&key.namespace).find(|(_, policy)| {
+        let waits = policy.object.deleting && policy.object.finalizer_at.is_some();
+        let labels = &deployment.projection.labels;
+        waits && policy.object.spec.as_deref().is_ok_and(|spec| selector::matches(&spec.selector, labels))
+    })
+}
+
+/// What would be remembered of a Deployment that this policy owned.
+fn memory_of(name: &Key, policy: &PolicyEntry) -> WorkloadHealthStatus {
+    let mode = policy.object.spec.as_deref().map(|spec| spec.mode).unwrap_or_default();
+    let (uid, generation) = (policy.object.uid.to_string(), policy.object.generation);
+    let policy = PolicyReference { name: name.name.to_string(), uid, generation, mode };
+    WorkloadHealthStatus { policy: Some(policy), ..WorkloadHealthStatus::default() }
 }
 
 /// Which policy owns the Deployment, and the names of the weaker ones that select it too.

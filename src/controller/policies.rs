@@ -10,6 +10,7 @@ use http::{Request, header};
 use serde_json::{Value, json};
 
 use super::events::{Event, Publisher, Regarding};
+use super::gather::rode_along_unseen;
 use super::memory::Memory;
 use super::metrics::Metrics;
 use super::queue::WorkQueue;
@@ -165,6 +166,7 @@ fn need(picture: &Picture, key: &Key, rides: RideAlong) -> Need {
     let Some(policy) = picture.policies.get(key) else { return Need::Nothing };
     let object = &policy.object;
     let holding = picture.deployments_in(&key.namespace).filter(|(_, d)| !d.projection.deleting).filter(|(k, d)| {
+        let is_unseen = || rode_along_unseen(picture, k, d).is_some_and(|(name, _)| name == key);
         picture.healths.get(*k).is_some_and(|health| {
             let is_of_this = health.owner == d.uid || health.owner.is_empty();
             is_of_this
@@ -172,7 +174,7 @@ fn need(picture: &Picture, key: &Key, rides: RideAlong) -> Need {
                     let paused = s.gate.as_ref().is_some_and(|gate| gate.paused_by_us.is_some());
                     (paused || !s.held_fields.is_empty()) && s.policy.as_ref().is_some_and(|p| *p.uid == *object.uid)
                 })
-        })
+        }) || is_unseen()
     });
     if object.deleting {
         if object.finalizer_at.is_none() {

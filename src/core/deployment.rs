@@ -28,6 +28,8 @@ pub struct Projection {
     pub deployed: Deployed,
     /// Whether it is being deleted.
     pub deleting: bool,
+    /// Whether it carries a marker that lists something.
+    pub marked: bool,
 }
 
 /// Where a rollout stands, as far as it matters for writing to the template.
@@ -62,7 +64,14 @@ pub fn project(raw: &Value) -> Projection {
         rollout: rollout_progress(raw),
         deployed: Deployed::with_version(raw, version),
         deleting: raw.pointer("/metadata/deletionTimestamp").is_some(),
+        marked: is_marked(raw),
     }
+}
+
+fn is_marked(raw: &Value) -> bool {
+    let marker =
+        raw.pointer("/metadata/annotations").and_then(|all| all.get(MARKER_ANNOTATION)).and_then(Value::as_str);
+    marker.is_some_and(|list| !list.is_empty())
 }
 
 fn projected(raw: &Value) -> Value {

@@ -145,6 +145,29 @@ async fn an_original_that_was_ridden_over_comes_back_with_the_release() {
 }
 
 #[tokio::test]
+async fn what_rode_along_unseen_is_given_back_before_its_policy_goes() {
+    let Some(ridden) = Ridden::new("unseen").await else { return };
+    let ns = &ridden.ns;
+    let mut policy = web_policy();
+    policy["whenAlreadySet"] = json!("Replace");
+    let operator = operated(&ridden, policy).await;
+    // Nobody looks when it is created, nor when the policy is deleted.
+    drop(operator);
+    let own = json!({"tcpSocket": {"port": 8080}, "periodSeconds": 21});
+    git(ns, &manifest(&json!({"readinessProbe": own}))).unwrap();
+    assert!(marker(&ns.get("web").await).unwrap().contains("app/readinessProbe"));
+    ns.delete_policy("web").await;
+    let operator = Operator::start(ns).await;
+    ns.policy_gone("web").await;
+    let released = ns.get("web").await;
+    let probes = |name: &str| pod(&released)["containers"][0].get(name).cloned();
+    assert_eq!((marker(&released), probes("livenessProbe")), (None, None), "{released}");
+    assert_eq!(probes("readinessProbe").unwrap()["periodSeconds"], 21);
+    ns.forgotten("web").await;
+    drop(operator);
+}
+
+#[tokio::test]
 async fn a_number_that_rides_along_higher_goes_back_with_the_release() {
     let Some(ridden) = Ridden::new("higher").await else { return };
     let ns = &ridden.ns;
