@@ -16,7 +16,7 @@ use crate::api::{Mode, RIDE_ALONG_LABEL, WorkloadHealthStatus};
 use crate::core::decide::{Observed, PolicyView, RefusedPlan};
 use crate::core::deployment::{Projection, RolloutProgress};
 use crate::core::ownership::{self, Contender};
-use crate::core::plan::Surroundings;
+use crate::core::plan::{self, Surroundings};
 use crate::core::selector;
 
 /// Everything about one Deployment, owned: the lock on the picture is not held while deciding.
@@ -101,7 +101,8 @@ pub(crate) fn gather(picture: &Picture, key: &Key) -> Option<Gathered> {
 }
 
 /// The policy that rode along in a write of this Deployment, and is being deleted before anybody has looked: it selects what has a
-/// marker and no memory. What the marker lists is given back before the policy goes.
+/// marker and no memory. What the marker lists is given back before the policy goes. A marker that lists nothing of what is there,
+/// whoever wrote it, is nothing to wait for.
 pub(crate) fn rode_along_unseen<'a>(
     picture: &'a Picture,
     key: &'a Key,
@@ -112,11 +113,14 @@ pub(crate) fn rode_along_unseen<'a>(
     if !deployment.projection.marked || deployment.projection.deleting || is_remembered {
         return None;
     }
-    picture.policies_in(&key.namespace).find(|(_, policy)| {
+    let (name, policy) = picture.policies_in(&key.namespace).find(|(_, policy)| {
         let waits = policy.object.deleting && policy.object.finalizer_at.is_some();
         let labels = &deployment.projection.labels;
         waits && policy.object.spec.as_deref().is_ok_and(|spec| selector::matches(&spec.selector, labels))
-    })
+    })?;
+    let (object, surroundings) = (deployment.projection.value(), Surroundings::default());
+    let release = plan::Input { policy: None, deployment: &object, held: &[], surroundings: &surroundings };
+    (!plan::plan(&release).is_empty()).then_some((name, policy))
 }
 
 /// What would be remembered of a Deployment that this policy owned.
@@ -154,10 +158,11 @@ fn owner(
     (ownership.winner.map(|(key, policy)| (key.clone(), policy.clone())), weaker)
 }
 
-/// Whether the policy may have brought fields in others' writes of a Deployment with these labels, as far as its status says.
+/// Whether the policy may have brought fields in others' writes of a Deployment with these labels, as far as its status says. It may
+/// where nobody was let in to look, too.
 fn rides_along(policy: &PolicyEntry, labels: &BTreeMap<String, String>) -> bool {
     let rides = ConditionType::RidesAlong.as_str();
-    policy.object.status.conditions.iter().any(|condition| condition.type_ == rides && condition.status == "True")
+    policy.object.status.conditions.iter().any(|condition| condition.type_ == rides && condition.status != "False")
         && labels.get(RIDE_ALONG_LABEL).is_none_or(|value| value != "disabled")
 }
 

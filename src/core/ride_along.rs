@@ -84,12 +84,12 @@ impl From<RideAlong> for Admission {
 }
 
 impl Admission {
-    /// Of a stored MutatingAdmissionPolicy, and the binding of the same name. One that is being deleted, and a binding of another
-    /// policy, are as good as not there. A selector that cannot be understood leaves nothing out.
+    /// Of a stored MutatingAdmissionPolicy, and the binding of the same name. A binding of another policy is as good as not there; what
+    /// is being deleted acts until it is gone. A selector that cannot be understood leaves nothing out, and what the binding itself
+    /// leaves out is not read: the chart's leaves out nothing.
     pub fn of(policy: &Value, binding: &Value) -> Self {
-        let is_there = |object: &Value| object.pointer("/metadata/deletionTimestamp").is_none();
         let name = policy.pointer("/metadata/name");
-        if !(is_there(policy) && is_there(binding) && name.is_some() && binding.pointer("/spec/policyName") == name) {
+        if name.is_none() || binding.pointer("/spec/policyName") != name {
             return RideAlong::NotInstalled.into();
         }
         let selector = policy.pointer("/spec/matchConstraints/namespaceSelector").cloned();
@@ -199,7 +199,7 @@ mod tests {
         for (policy, binding, state) in [
             (&policy, &own, RideAlong::Installed),
             (&policy, &of_another, RideAlong::NotInstalled),
-            (&going, &own, RideAlong::NotInstalled),
+            (&going, &own, RideAlong::Installed),
             (&Value::Null, &Value::Null, RideAlong::NotInstalled),
         ] {
             assert_eq!(Admission::of(policy, binding).state, state, "{policy} {binding}");

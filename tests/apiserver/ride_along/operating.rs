@@ -168,6 +168,32 @@ async fn what_rode_along_unseen_is_given_back_before_its_policy_goes() {
 }
 
 #[tokio::test]
+async fn a_marker_that_lists_nothing_of_what_is_there_keeps_no_policy() {
+    let ns = TestNamespace::new("stale-marker").await;
+    let operator = Operator::start(&ns).await;
+    ns.policy("web", web_policy()).await;
+    ns.deployment("seen", 1, container()).await;
+    ns.compliant("seen", "InSync").await;
+    drop(operator);
+    for (name, filled) in
+        [("garbage", "garbage"), ("stale", "app/startupProbe,app/nothing"), ("gone", "other/livenessProbe")]
+    {
+        let mut object = web(name);
+        object["metadata"]["annotations"] = json!({"gracekeeper.dev/filled": filled});
+        object["spec"]["template"]["spec"]["containers"][0] =
+            app(&json!({"livenessProbe": {"tcpSocket": {"port": 8080}}}));
+        ns.create_deployment(object).await;
+    }
+    ns.delete_policy("web").await;
+    let _operator = Operator::start(&ns).await;
+    ns.policy_gone("web").await;
+    assert_eq!(marker(&ns.get("seen").await), None);
+    for name in ["garbage", "stale", "gone"] {
+        assert_eq!(pod(&ns.get(name).await)["containers"][0]["livenessProbe"]["tcpSocket"]["port"], 8080, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_number_that_rides_along_higher_goes_back_with_the_release() {
     let Some(ridden) = Ridden::new("higher").await else { return };
     let ns = &ridden.ns;
