@@ -37,6 +37,7 @@ pub const MARKER_ANNOTATION: &str = "gracekeeper.dev/filled";
 /// Ends the prefix of annotations that hold what a field was before a policy rode along over it, as JSON:
 /// `app.original.gracekeeper.dev/livenessProbe`, `original.gracekeeper.dev/terminationGracePeriodSeconds`.
 pub const ORIGINAL_PREFIX: &str = "original.gracekeeper.dev";
+
 /// Label of a Deployment or a namespace in which policies do not ride along, with the value `disabled`.
 pub const RIDE_ALONG_LABEL: &str = "gracekeeper.dev/ride-along";
 /// Finalizer on a HealthPolicy while it may hold values in Deployments.

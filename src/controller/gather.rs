@@ -53,8 +53,7 @@ pub(crate) fn gather(picture: &Picture, key: &Key) -> Option<Gathered> {
     let (mut health, mut health_uid, mut stale_health_uid, mut unreadable) = (None, None, None, None);
     let mut health_generation = 1;
     if let Some(stored) = picture.healths.get(key) {
-        // Without an owner reference (somebody removed it) it is still the memory of what stands here.
-        if stored.owner == entry.uid || stored.owner.is_empty() {
+        if stored.is_of(&entry.uid) {
             health_uid = Some(stored.uid.clone());
             health_generation = stored.generation;
             match &stored.status {
@@ -108,8 +107,7 @@ pub(crate) fn rode_along_unseen<'a>(
     key: &'a Key,
     deployment: &DeploymentEntry,
 ) -> Option<(&'a Key, &'a PolicyEntry)> {
-    let is_remembered =
-        picture.healths.get(key).is_some_and(|health| health.owner == deployment.uid || health.owner.is_empty());
+    let is_remembered = picture.healths.get(key).is_some_and(|health| health.is_of(&deployment.uid));
     if !deployment.projection.marked || deployment.projection.deleting || is_remembered {
         return None;
     }

@@ -168,8 +168,7 @@ fn need(picture: &Picture, key: &Key, rides: RideAlong) -> Need {
     let holding = picture.deployments_in(&key.namespace).filter(|(_, d)| !d.projection.deleting).filter(|(k, d)| {
         let is_unseen = || rode_along_unseen(picture, k, d).is_some_and(|(name, _)| name == key);
         picture.healths.get(*k).is_some_and(|health| {
-            let is_of_this = health.owner == d.uid || health.owner.is_empty();
-            is_of_this
+            health.is_of(&d.uid)
                 && health.status.as_ref().map_or(true, |s| {
                     let paused = s.gate.as_ref().is_some_and(|gate| gate.paused_by_us.is_some());
                     (paused || !s.held_fields.is_empty()) && s.policy.as_ref().is_some_and(|p| *p.uid == *object.uid)
@@ -245,7 +244,7 @@ fn status(picture: &Picture, key: &Key, policy: &PolicyEntry, rides: RideAlong) 
         if !selector::matches(selector?, &deployment.projection.labels) {
             return None;
         }
-        let health = picture.healths.get(name).filter(|h| h.owner == deployment.uid || h.owner.is_empty());
+        let health = picture.healths.get(name).filter(|h| h.is_of(&deployment.uid));
         if health.is_some_and(|h| h.status.is_err()) {
             // Nobody knows whose it is; every policy that selects it says so.
             return Some(Selected {

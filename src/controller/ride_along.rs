@@ -13,7 +13,7 @@ use super::writes::{CallError, Caller};
 use crate::core::ride_along::{Admission, RideAlong};
 
 const GROUP: &str = "/apis/admissionregistration.k8s.io/v1";
-/// Time between two looks: two small reads.
+/// Time between two looks: two reads, of some 25 KB together.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// Time until the next look when the API server did not answer.
 const TRY_AGAIN: Duration = Duration::from_secs(15);

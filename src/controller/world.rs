@@ -65,6 +65,14 @@ pub(crate) struct HealthEntry {
     pub(crate) status: Result<Box<WorkloadHealthStatus>, String>,
 }
 
+impl HealthEntry {
+    /// Whether it is the memory of the Deployment with this uid, and not of an earlier one of the same name. Without an owner
+    /// reference (somebody removed it) it still is.
+    pub(crate) fn is_of(&self, uid: &str) -> bool {
+        &*self.owner == uid || self.owner.is_empty()
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct PolicyEntry {
     pub(crate) object: PolicyObject,

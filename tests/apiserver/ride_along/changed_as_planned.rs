@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gracekeeper::api::workload_health::HeldField;
-use gracekeeper::api::{FIELD_MANAGER, HealthPolicySpec, MARKER_ANNOTATION, WhenAlreadySet};
+use gracekeeper::api::{HealthPolicySpec, MARKER_ANNOTATION, WhenAlreadySet};
 use gracekeeper::core::plan::{Input, Plan, Surroundings, plan};
 use kube::api::{Patch, PatchParams, PostParams};
 use proptest::strategy::{Strategy, ValueTree};
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 
-use super::same_as_planned::{as_stored, complete, enforcing, essence, of_case};
+use super::same_as_planned::{as_stored, complete, enforcing, essence, is_taken, of_case, same_each_time};
+use super::twins::write_plan;
 use super::{Ridden, generate, marker, spec_of, would_create};
-use crate::support::{TestNamespace, eventually};
+use crate::support::TestNamespace;
 
 /// How the new one takes the place of the old one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,17 +83,7 @@ impl<'a> Twin<'a> {
         let before = ridden.get(&name).await;
         let mut twin = Self { ridden, plain, policy, name, before, held: [vec![], vec![]] };
         twin.held[0] = twin.planned(&twin.before, 0).held;
-        // The Deployment controller may write in between; then the guards of the patch refuse it.
-        twin.held[1] = eventually("the plan is written", || async {
-            let plan = twin.planned(&plain.get(&twin.name).await, 1);
-            if plan.is_empty() {
-                return Some(plan.held);
-            }
-            let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-            let written = plain.deployments().patch(&twin.name, &params, &Patch::Json::<()>(plan.patch())).await;
-            written.ok().map(|_| plan.held)
-        })
-        .await;
+        twin.held[1] = write_plan(plain, &twin.name, |deployment| twin.planned(deployment, 1)).await;
         twin
     }
 
@@ -282,14 +272,11 @@ async fn generated_changes_are_stored_as_they_are_planned() {
     const CASES: usize = 24;
     let Some(ridden) = Ridden::new("changed").await else { return };
     let plain = TestNamespace::new("changed-plain").await;
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[11; 32]);
-    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let mut runner = same_each_time(11);
     let mut cases = Vec::new();
     for case in 0..CASES {
         let spec = json!(generate::policy().new_tree(&mut runner).unwrap().current());
         let spec = enforcing(&spec, case);
-        let object = json!({"apiVersion": "gracekeeper.dev/v1alpha1", "kind": "HealthPolicy",
-            "metadata": {"name": format!("p{case}")}, "spec": spec});
         let mut objects = Vec::new();
         while objects.len() < 3 {
             let mut object = of_case(&complete(generate::deployment().new_tree(&mut runner).unwrap().current()), case);
@@ -304,9 +291,7 @@ async fn generated_changes_are_stored_as_they_are_planned() {
                 objects.push(object);
             }
         }
-        // Some break a rule of the schema, such as a sleep longer than the shutdown.
-        let words = ["create", "-n", &ridden.ns.name, "-f", "-"];
-        if ridden.ns.cluster.try_kubectl(&words, &object.to_string()).is_ok() {
+        if is_taken(&ridden, case, &spec) {
             ridden.policy(&format!("p{case}"), spec.clone()).await;
             cases.push((case, spec_of(&spec), objects));
         }

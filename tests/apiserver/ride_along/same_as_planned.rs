@@ -141,6 +141,18 @@ pub(super) fn of_case(object: &Value, case: usize) -> Value {
     object
 }
 
+/// The same cases each time: what fails can be looked at again.
+pub(super) fn same_each_time(seed: u8) -> TestRunner {
+    TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]))
+}
+
+/// Creates the policy of this case. Some break a rule of the schema, such as a sleep longer than the shutdown.
+pub(super) fn is_taken(ridden: &Ridden, case: usize, spec: &Value) -> bool {
+    let object = json!({"apiVersion": "gracekeeper.dev/v1alpha1", "kind": "HealthPolicy",
+        "metadata": {"name": format!("p{case}"), "namespace": ridden.ns.name}, "spec": spec});
+    ridden.ns.cluster.try_kubectl(&["create", "-f", "-"], &object.to_string()).is_ok()
+}
+
 #[tokio::test]
 async fn every_fixture_is_stored_as_it_is_planned_under_every_policy() {
     let Some(ridden) = Ridden::new("same-fixtures").await else { return };
@@ -192,19 +204,15 @@ async fn generated_deployments_are_stored_as_they_are_planned() {
     const CASES: usize = 120;
     let Some(ridden) = Ridden::new("same-generated").await else { return };
     let plain = TestNamespace::new("same-generated-plain").await;
-    // The same cases each time: what fails here can be looked at again.
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
-    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let mut runner = same_each_time(7);
     let mut cases = Vec::new();
     for case in 0..CASES {
         let spec = json!(generate::policy().new_tree(&mut runner).unwrap().current());
         let objects: Vec<Value> =
             (0..4).map(|_| generate::deployment().new_tree(&mut runner).unwrap().current()).collect();
-        let object = json!({"apiVersion": "gracekeeper.dev/v1alpha1", "kind": "HealthPolicy",
-            "metadata": {"name": format!("p{case}"), "namespace": ridden.ns.name}, "spec": enforcing(&spec, case)});
-        // Some break a rule of the schema, such as a sleep longer than the shutdown.
-        if ridden.ns.cluster.try_kubectl(&["create", "-f", "-"], &object.to_string()).is_ok() {
-            cases.push((case, spec_of(&enforcing(&spec, case)), objects));
+        let spec = enforcing(&spec, case);
+        if is_taken(&ridden, case, &spec) {
+            cases.push((case, spec_of(&spec), objects));
         }
     }
     ridden.informed().await;

@@ -3,7 +3,7 @@
 
 use gracekeeper::api::workload_health::HeldField;
 use gracekeeper::api::{FIELD_MANAGER, HealthPolicySpec};
-use gracekeeper::core::plan::{Input, Surroundings, plan};
+use gracekeeper::core::plan::{Input, Plan, Surroundings, plan};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -74,24 +74,27 @@ impl Twins {
 
     /// What the operator would write.
     pub(super) async fn operate(&mut self) {
-        // The Deployment controller may write an annotation in between; then the guards of the patch refuse it.
-        self.held = eventually("the plan is written", || async {
-            let deployment = self.plain.get("web").await;
+        self.held = write_plan(&self.plain, "web", |deployment| {
             let (policy, held) = (Some(&self.policy), self.held.as_slice());
-            let plan = plan(&Input { policy, deployment: &deployment, held, surroundings: &Surroundings::default() });
-            if plan.is_empty() {
-                return Some(plan.held);
-            }
-            let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-            self.plain
-                .deployments()
-                .patch("web", &params, &Patch::Json::<()>(plan.patch()))
-                .await
-                .ok()
-                .map(|_| plan.held)
+            plan(&Input { policy, deployment, held, surroundings: &Surroundings::default() })
         })
         .await;
     }
+}
+
+/// Writes what is planned for this Deployment, as the operator does; answers with what is held then.
+pub(super) async fn write_plan(ns: &TestNamespace, name: &str, planned: impl Fn(&Value) -> Plan) -> Vec<HeldField> {
+    // The Deployment controller may write an annotation in between; then the guards of the patch refuse it.
+    eventually("the plan is written", || async {
+        let plan = planned(&ns.get(name).await);
+        if plan.is_empty() {
+            return Some(plan.held);
+        }
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+        let written = ns.deployments().patch(name, &params, &Patch::Json::<()>(plan.patch())).await;
+        written.ok().map(|_| plan.held)
+    })
+    .await
 }
 
 pub(super) fn web(image: &str) -> Value {
