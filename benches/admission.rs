@@ -78,7 +78,7 @@ async fn change(ns: &TestNamespace, round: usize) -> f64 {
 
 async fn with_policies(policies: usize) -> TestNamespace {
     let ns = TestNamespace::new(&format!("policies-{policies}")).await;
-    ns.cluster.install_ride_along(&format!("{}-gracekeeper", ns.name), &ns.name, &[&ns.name]);
+    ns.cluster.install_ride_along(&format!("{}-gracekeeper", ns.name), &ns.name, &[&ns.name], &[]);
     for n in (0..policies).rev() {
         let mut policy = web_policy();
         let tier = if n == 0 { "web".to_owned() } else { format!("other-{n}") };

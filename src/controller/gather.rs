@@ -11,13 +11,12 @@ use crate::api::availability_status::AvailabilityStatus;
 use crate::api::conditions::ConditionType;
 use crate::api::gate::GateStatus;
 use crate::api::shutdown_status::ShutdownStatus;
-use crate::api::workload_health::PolicyReference;
-use crate::api::{Mode, RIDE_ALONG_LABEL, WorkloadHealthStatus};
+use crate::api::workload_health::{HeldField, PolicyReference};
+use crate::api::{RIDE_ALONG_LABEL, WorkloadHealthStatus};
 use crate::core::decide::{Observed, PolicyView, RefusedPlan};
 use crate::core::deployment::{Projection, RolloutProgress};
 use crate::core::ownership::{self, Contender};
 use crate::core::plan::{self, Surroundings};
-use crate::core::selector;
 
 /// Everything about one Deployment, owned: the lock on the picture is not held while deciding.
 pub(crate) struct Gathered {
@@ -64,16 +63,18 @@ pub(crate) fn gather(picture: &Picture, key: &Key) -> Option<Gathered> {
             stale_health_uid = Some(stored.uid.clone());
         }
     }
+    // By a policy that enforces, the marker is read as it is planned for.
+    let brought = unseen(picture, key, entry).map(|(name, policy, held)| memory_of(name, policy, held));
+    let last_owner = health.as_ref().or(brought.as_ref()).and_then(|h| h.policy.as_ref());
+    let (owner, weaker) =
+        owner(picture, key, &entry.projection.labels, last_owner.map(|reference| reference.uid.as_str()));
+    let is_enforced = owner.as_ref().is_some_and(|(_, policy)| policy.object.enforces());
+    health = health.or_else(|| brought.filter(|_| !is_enforced));
     let last_owner = health.as_ref().and_then(|h| h.policy.as_ref());
     let last_owner_leaves = last_owner.is_none_or(|reference| {
         let found = picture.policies_in(&key.namespace).find(|(_, p)| *p.object.uid == *reference.uid);
         found.is_none_or(|(_, policy)| policy.object.deleting)
     });
-    let (owner, weaker) =
-        owner(picture, key, &entry.projection.labels, last_owner.map(|reference| reference.uid.as_str()));
-    if owner.is_none() && health_uid.is_none() {
-        health = rode_along_unseen(picture, key, entry).map(|(name, policy)| memory_of(name, policy));
-    }
     let mut surroundings = surroundings(picture, key, &object, &entry.uid);
     surroundings.rides_along = owner.as_ref().is_some_and(|(_, policy)| rides_along(policy, &entry.projection.labels));
     surroundings.shutdown = shutdown(picture, key, entry.projection.rollout, health.as_ref());
@@ -99,34 +100,33 @@ pub(crate) fn gather(picture: &Picture, key: &Key) -> Option<Gathered> {
     })
 }
 
-/// The policy that rode along in a write of this Deployment, and is being deleted before anybody has looked: it selects what has a
-/// marker and no memory. What the marker lists is given back before the policy goes. A marker that lists nothing of what is there,
-/// whoever wrote it, is nothing to wait for.
-pub(crate) fn rode_along_unseen<'a>(
+/// The policy that rode along in a write of this Deployment before anybody has looked, and what it brought. It may have been edited
+/// or deleted since, or the Deployment's labels were, so that it owns it no more: what it brought is given back before it goes.
+pub(crate) fn unseen<'a>(
     picture: &'a Picture,
     key: &'a Key,
     deployment: &DeploymentEntry,
-) -> Option<(&'a Key, &'a PolicyEntry)> {
-    let is_remembered = picture.healths.get(key).is_some_and(|health| health.is_of(&deployment.uid));
-    if !deployment.projection.marked || deployment.projection.deleting || is_remembered {
+) -> Option<(&'a Key, &'a PolicyEntry, Vec<HeldField>)> {
+    let rode_with = deployment.projection.rode_with.as_ref().filter(|_| !deployment.projection.deleting)?;
+    if picture.healths.get(key).is_some_and(|health| health.is_of(&deployment.uid)) {
         return None;
     }
-    let (name, policy) = picture.policies_in(&key.namespace).find(|(_, policy)| {
-        let waits = policy.object.deleting && policy.object.finalizer_at.is_some();
-        let labels = &deployment.projection.labels;
-        waits && policy.object.spec.as_deref().is_ok_and(|spec| selector::matches(&spec.selector, labels))
-    })?;
-    let (object, surroundings) = (deployment.projection.value(), Surroundings::default());
-    let release = plan::Input { policy: None, deployment: &object, held: &[], surroundings: &surroundings };
-    (!plan::plan(&release).is_empty()).then_some((name, policy))
+    let mut policies = picture.policies_in(&key.namespace);
+    let (name, policy) = policies.find(|(_, policy)| policy.object.uid == rode_with.uid)?;
+    // An older picture of the policy than the API server had cannot tell whether it still selects the Deployment.
+    if policy.object.generation < rode_with.generation {
+        return None;
+    }
+    let held = plan::rode_along(&deployment.projection.value());
+    (!held.is_empty()).then_some((name, policy, held))
 }
 
 /// What would be remembered of a Deployment that this policy owned.
-fn memory_of(name: &Key, policy: &PolicyEntry) -> WorkloadHealthStatus {
+fn memory_of(name: &Key, policy: &PolicyEntry, held_fields: Vec<HeldField>) -> WorkloadHealthStatus {
     let mode = policy.object.spec.as_deref().map(|spec| spec.mode).unwrap_or_default();
     let (uid, generation) = (policy.object.uid.to_string(), policy.object.generation);
     let policy = PolicyReference { name: name.name.to_string(), uid, generation, mode };
-    WorkloadHealthStatus { policy: Some(policy), ..WorkloadHealthStatus::default() }
+    WorkloadHealthStatus { policy: Some(policy), held_fields, ..WorkloadHealthStatus::default() }
 }
 
 /// Which policy owns the Deployment, and the names of the weaker ones that select it too.
@@ -216,7 +216,7 @@ impl Gathered {
 fn view<'a>(key: &'a Key, policy: &'a PolicyEntry) -> PolicyView<'a> {
     let spec = policy.object.spec.as_deref().ok();
     // Nothing is written before the finalizer stands: else a quick deletion would leave our values behind.
-    let unguarded = policy.object.finalizer_at.is_none() && spec.is_some_and(|spec| spec.mode == Mode::Enforce);
+    let unguarded = policy.object.finalizer_at.is_none() && policy.object.enforces();
     let coalesced_at = if unguarded { jiff::Timestamp::MAX } else { policy.coalesced_at };
     PolicyView { name: &key.name, uid: &policy.object.uid, generation: policy.object.generation, spec, coalesced_at }
 }

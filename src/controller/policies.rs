@@ -10,7 +10,7 @@ use http::{Request, header};
 use serde_json::{Value, json};
 
 use super::events::{Event, Publisher, Regarding};
-use super::gather::rode_along_unseen;
+use super::gather::unseen;
 use super::memory::Memory;
 use super::metrics::Metrics;
 use super::queue::WorkQueue;
@@ -21,9 +21,10 @@ use crate::api::conditions::ConditionType;
 use crate::api::gate::GateState;
 use crate::api::policy_status::RideAlongStatus;
 use crate::api::workload_health::HeldField;
-use crate::api::{FIELD_MANAGER, FINALIZER, HealthPolicyStatus, Mode};
+use crate::api::{FIELD_MANAGER, FINALIZER, HealthPolicyStatus};
 use crate::core::backoff;
 use crate::core::ownership::Contender;
+use crate::core::plan::Field;
 use crate::core::policy_summary::{Owner, PolicyFacts, Selected, summarize};
 use crate::core::ride_along::{self, Peer, RideAlong};
 use crate::core::selector;
@@ -166,7 +167,8 @@ fn need(picture: &Picture, key: &Key, rides: RideAlong) -> Need {
     let Some(policy) = picture.policies.get(key) else { return Need::Nothing };
     let object = &policy.object;
     let holding = picture.deployments_in(&key.namespace).filter(|(_, d)| !d.projection.deleting).filter(|(k, d)| {
-        let is_unseen = || rode_along_unseen(picture, k, d).is_some_and(|(name, _)| name == key);
+        let rode_along = || d.projection.rode_with.as_ref().is_some_and(|with| with.uid == object.uid);
+        let is_unseen = || rode_along() && unseen(picture, k, d).is_some();
         picture.healths.get(*k).is_some_and(|health| {
             health.is_of(&d.uid)
                 && health.status.as_ref().map_or(true, |s| {
@@ -185,8 +187,7 @@ fn need(picture: &Picture, key: &Key, rides: RideAlong) -> Need {
             Need::LetGo { uid: object.uid.clone(), finalizer_at: object.finalizer_at }
         };
     }
-    let enforces = object.spec.as_ref().is_ok_and(|spec| spec.mode == Mode::Enforce);
-    let keeps = enforces || object.spec.is_err() || holding.count() > 0;
+    let keeps = object.enforces() || object.spec.is_err() || holding.count() > 0;
     match (object.finalizer_at, keeps) {
         (None, true) => Need::Guard { uid: object.uid.clone(), first: object.finalizers == 0 },
         // An audit that holds nothing can be deleted without us.
@@ -203,13 +204,15 @@ fn may_ride_along(picture: &Picture, key: &Key, policy: &PolicyEntry) -> Option<
     Some(ride_along::status(&this, policy.object.generation, keeps_originals(picture, key), others))
 }
 
-/// Whether some ledger of the namespace holds the original of a probe or hook, or might.
+/// Whether some ledger of the namespace holds the original of a value that was set, or might. A number that was raised is left to
+/// the operator anyway where its original does not stand on the Deployment.
 fn keeps_originals(picture: &Picture, key: &Key) -> bool {
     picture.deployments_in(&key.namespace).any(|(name, _)| {
         picture.healths.get(name).is_some_and(|health| {
             health.status.as_ref().map_or(true, |status| {
                 let is_kept = |held: &HeldField| {
-                    !held.container.is_empty() && held.original.as_deref().is_some_and(|original| original != "null")
+                    let is_set = !held.container.is_empty() || held.field == Field::MinReadySeconds.as_str();
+                    is_set && held.original.as_deref().is_some_and(|original| original != "null")
                 };
                 status.held_fields.iter().any(is_kept)
             })

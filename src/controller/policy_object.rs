@@ -10,7 +10,7 @@ use kube::api::ObjectMeta;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::api::{FINALIZER, HealthPolicy, HealthPolicySpec, HealthPolicyStatus};
+use crate::api::{FINALIZER, HealthPolicy, HealthPolicySpec, HealthPolicyStatus, Mode};
 use crate::core::validate;
 
 /// The object as it is watched.
@@ -39,6 +39,13 @@ pub(crate) struct PolicyObject {
     /// `Err` says why it cannot be understood.
     pub(crate) spec: Result<Arc<HealthPolicySpec>, String>,
     pub(crate) status: HealthPolicyStatus,
+}
+
+impl PolicyObject {
+    /// Whether it is in mode Enforce, and can be understood.
+    pub(crate) fn enforces(&self) -> bool {
+        self.spec.as_ref().is_ok_and(|spec| spec.mode == Mode::Enforce)
+    }
 }
 
 impl From<StoredPolicy> for PolicyObject {

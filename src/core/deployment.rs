@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::rollout::{Deployed, facts};
 use super::{managers, ownership, plan};
-use crate::api::{DEFAULT_CONTAINER_ANNOTATION, MARKER_ANNOTATION};
+use crate::api::{DEFAULT_CONTAINER_ANNOTATION, FILLED_BY_ANNOTATION, MARKER_ANNOTATION};
 
 /// What is kept of a Deployment.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,8 +28,17 @@ pub struct Projection {
     pub deployed: Deployed,
     /// Whether it is being deleted.
     pub deleting: bool,
-    /// Whether it carries a marker that lists something.
-    pub marked: bool,
+    /// The policy that rode along in a write of this Deployment, by the annotation.
+    pub rode_with: Option<RodeWith>,
+}
+
+/// A policy that rode along.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RodeWith {
+    /// Its uid.
+    pub uid: Box<str>,
+    /// Its generation then.
+    pub generation: i64,
 }
 
 /// Where a rollout stands, as far as it matters for writing to the template.
@@ -64,14 +73,17 @@ pub fn project(raw: &Value) -> Projection {
         rollout: rollout_progress(raw),
         deployed: Deployed::with_version(raw, version),
         deleting: raw.pointer("/metadata/deletionTimestamp").is_some(),
-        marked: is_marked(raw),
+        rode_with: rode_with(raw),
     }
 }
 
-fn is_marked(raw: &Value) -> bool {
-    let marker =
-        raw.pointer("/metadata/annotations").and_then(|all| all.get(MARKER_ANNOTATION)).and_then(Value::as_str);
-    marker.is_some_and(|list| !list.is_empty())
+/// What the annotation says of another Deployment, of which this is an exported copy, is not meant.
+fn rode_with(raw: &Value) -> Option<RodeWith> {
+    let name = raw.pointer("/metadata/name")?.as_str()?;
+    let filled_by = raw.pointer("/metadata/annotations")?.get(FILLED_BY_ANNOTATION)?.as_str()?;
+    let (_, policy) = filled_by.strip_prefix(name)?.strip_prefix('/')?.split_once('/')?;
+    let (uid, generation) = policy.split_once('/')?;
+    Some(RodeWith { uid: uid.into(), generation: generation.parse().ok()? })
 }
 
 fn projected(raw: &Value) -> Value {
@@ -98,7 +110,8 @@ fn projected(raw: &Value) -> Value {
 
     let mut metadata =
         pick(raw.get("metadata"), &["name", "namespace", "uid", "labels", "generation", "creationTimestamp"]);
-    insert_annotations(&mut metadata, raw.get("metadata"), |key| key == MARKER_ANNOTATION || plan::is_original(key));
+    let is_ours = |key: &str| [MARKER_ANNOTATION, FILLED_BY_ANNOTATION].contains(&key) || plan::is_original(key);
+    insert_annotations(&mut metadata, raw.get("metadata"), is_ours);
     let is_tracked = raw.pointer("/metadata/managedFields").is_some_and(Value::is_array);
     let declared = managers::declarations(raw, DECLARABLE);
     if is_tracked || !declared.is_empty() {
@@ -186,6 +199,22 @@ mod tests {
         assert!(!kept.json.contains("SECRET"), "{}", kept.json);
         assert!(kept.json.contains(r#""mode":"TLS""#), "fields of newer servers inside a probe survive");
         assert_eq!(kept.value()["metadata"]["annotations"], json!({}), "the map exists, so a patch must not create it");
+    }
+
+    #[test]
+    fn who_rode_along_is_read_of_this_deployment_alone() {
+        let of = |filled_by: Value| {
+            let metadata = json!({"name": "web", "annotations": {FILLED_BY_ANNOTATION: filled_by}});
+            project(&json!({"metadata": metadata})).rode_with
+        };
+        let is = |uid: &str, generation| Some(RodeWith { uid: uid.into(), generation });
+        assert_eq!(of(json!("web/shop/u-1/3")), is("u-1", 3));
+        for other in
+            ["web2/shop/u-1/3", "we/shop/u-1/3", "/shop/u-1/3", "web", "web/shop/u-1", "web/shop/u-1/x", "", "web/////"]
+        {
+            assert_eq!(of(json!(other)), None, "{other}");
+        }
+        assert_eq!((of(json!(7)), project(&json!({})).rode_with), (None, None));
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl RideAlong {
             }
             Self::Exempt => Some((
                 "Exempt",
-                "The MutatingAdmissionPolicy leaves this namespace out (chart values rideAlong.excludedNamespaces, namespaces): \
+                "The MutatingAdmissionPolicy or its binding leaves this namespace out (chart values rideAlong.excludedNamespaces, namespaces): \
                  the policy's fields come by one more rollout.",
             )),
             Self::Unseen => Some((
@@ -73,34 +73,36 @@ impl RideAlong {
 pub struct Admission {
     /// The same for all namespaces that are not left out.
     pub state: RideAlong,
-    /// Namespaces that are not left out, by their labels; only their names are known to us.
-    namespaces: Selector,
+    /// What selects the namespaces that are not left out, by their labels; only their names are known to us.
+    namespaces: [Selector; 2],
 }
 
 impl From<RideAlong> for Admission {
     fn from(state: RideAlong) -> Self {
-        Self { state, namespaces: Selector::default() }
+        Self { state, namespaces: Default::default() }
     }
 }
 
 impl Admission {
     /// Of a stored MutatingAdmissionPolicy, and the binding of the same name. A binding of another policy is as good as not there; what
-    /// is being deleted acts until it is gone. A selector that cannot be understood leaves nothing out, and what the binding itself
-    /// leaves out is not read: the chart's leaves out nothing.
+    /// is being deleted acts until it is gone. A selector that cannot be understood leaves nothing out. The chart's binding leaves out
+    /// nothing, and may have been changed.
     pub fn of(policy: &Value, binding: &Value) -> Self {
         let name = policy.pointer("/metadata/name");
         if name.is_none() || binding.pointer("/spec/policyName") != name {
             return RideAlong::NotInstalled.into();
         }
-        let selector = policy.pointer("/spec/matchConstraints/namespaceSelector").cloned();
-        let namespaces = selector.and_then(|selector| serde_json::from_value(selector).ok()).unwrap_or_default();
+        let namespaces = [(policy, "matchConstraints"), (binding, "matchResources")].map(|(object, of)| {
+            let selector = object.pointer(&format!("/spec/{of}/namespaceSelector")).cloned();
+            selector.and_then(|selector| serde_json::from_value(selector).ok()).unwrap_or_default()
+        });
         Self { state: RideAlong::Installed, namespaces }
     }
 
     /// For the policies of this namespace. A label that exempts the namespace is not seen.
     pub fn in_namespace(&self, namespace: &str) -> RideAlong {
         let labels = BTreeMap::from([("kubernetes.io/metadata.name".to_owned(), namespace.to_owned())]);
-        if self.state == RideAlong::Installed && !matches(&self.namespaces, &labels) {
+        if self.state == RideAlong::Installed && !self.namespaces.iter().all(|selector| matches(selector, &labels)) {
             return RideAlong::Exempt;
         }
         self.state
@@ -178,16 +180,20 @@ mod tests {
     fn whether_policies_ride_along_is_told_for_each_namespace() {
         let labelled = json!({"key": "gracekeeper.dev/ride-along", "operator": "NotIn", "values": ["disabled"]});
         let name = |operator: &str, name: &str| json!({"key": "kubernetes.io/metadata.name", "operator": operator, "values": [name]});
-        let of = |expressions: Value| {
-            let constraints = json!({"namespaceSelector": {"matchExpressions": expressions}});
-            let policy = json!({"metadata": {"name": "x"}, "spec": {"matchConstraints": constraints}});
-            Admission::of(&policy, &json!({"spec": {"policyName": "x"}})).in_namespace("shop")
+        let select = |expressions: Value| json!({"namespaceSelector": {"matchExpressions": expressions}});
+        let both = |policy: Value, binding: Value| {
+            let policy = json!({"metadata": {"name": "x"}, "spec": {"matchConstraints": select(policy)}});
+            let binding = json!({"spec": {"policyName": "x", "matchResources": select(binding)}});
+            Admission::of(&policy, &binding).in_namespace("shop")
         };
+        let of = |expressions: Value| both(expressions, json!([]));
         assert_eq!(of(json!([labelled])), RideAlong::Installed);
         assert_eq!(of(json!([labelled, name("NotIn", "kube-system")])), RideAlong::Installed);
         assert_eq!(of(json!([labelled, name("NotIn", "shop")])), RideAlong::Exempt);
         assert_eq!(of(json!([name("In", "other")])), RideAlong::Exempt);
         assert_eq!(of(json!("no list")), RideAlong::Installed);
+        assert_eq!(both(json!([labelled]), json!([name("NotIn", "shop")])), RideAlong::Exempt);
+        assert_eq!(both(json!([labelled]), json!([name("In", "shop")])), RideAlong::Installed);
         assert_eq!(Admission::from(RideAlong::NotServed).in_namespace("shop"), RideAlong::NotServed);
     }
 

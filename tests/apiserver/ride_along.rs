@@ -6,6 +6,7 @@ mod everyday;
 #[allow(dead_code, unreachable_pub, unused_imports)] // made for the planner's own laws
 #[path = "../../src/core/plan/tests/generate.rs"]
 mod generate;
+mod given_back;
 mod harmless;
 mod merging;
 mod operating;
@@ -49,7 +50,7 @@ impl Ridden {
         let canaries = TestNamespace::on(cluster, &format!("{topic}-canaries"), json!({})).await;
         // The ServiceAccount of this name, in that namespace, is the operator's.
         let release = format!("{}-gracekeeper", ns.name);
-        cluster.install_ride_along(&release, &ns.name, &[&ns.name, &canaries.name]);
+        cluster.install_ride_along(&release, &ns.name, &[&ns.name, &canaries.name], &[]);
         let ridden = Self { ns, canaries, sent: AtomicU32::new(0), release };
         ridden.informed().await;
         Some(ridden)
@@ -66,7 +67,7 @@ impl Ridden {
         let label = format!("c{}", self.sent.fetch_add(1, Ordering::SeqCst));
         let spec = json!({"selector": {"matchLabels": {"canary": label}}, "mode": "Enforce",
             "shutdown": {"drainSeconds": 1, "finishSeconds": 1}});
-        self.canaries.policy(&label, spec).await;
+        self.canaries.policy_that_rides(&label, spec).await;
         let mut object = deployment("canary", 1, vec![container()]);
         object["metadata"]["labels"] = json!({"canary": label});
         eventually("the last policy rides along", || async {
@@ -88,9 +89,10 @@ impl Ridden {
 
 impl Drop for Ridden {
     fn drop(&mut self) {
-        let name = format!("{}-ride-along", self.release);
+        let names = ["ride-along", "policy-finalizer"].map(|name| format!("{}-{name}", self.release));
         for kind in ["mutatingadmissionpolicybinding", "mutatingadmissionpolicy"] {
-            let _ = self.ns.cluster.try_kubectl(&["delete", kind, &name, "--ignore-not-found"], "");
+            let words = [&["delete", kind, "--ignore-not-found"], &names.each_ref().map(String::as_str)[..]].concat();
+            let _ = self.ns.cluster.try_kubectl(&words, "");
         }
     }
 }

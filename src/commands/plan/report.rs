@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::input::{Object, Objects};
 use crate::api::workload_health::{HeldField, Severity};
-use crate::api::{HealthPolicy, MARKER_ANNOTATION, Mode};
+use crate::api::{FILLED_BY_ANNOTATION, HealthPolicy, MARKER_ANNOTATION, Mode};
 use crate::core::ownership::{self, Contender, owner};
 use crate::core::plan::{Input, Plan, Surroundings, plan};
 
@@ -117,7 +117,7 @@ fn contender(policy: &HealthPolicy) -> Contender<'_> {
 fn without_marker(deployment: &Value) -> Value {
     let mut copy = deployment.clone();
     if let Some(annotations) = copy.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
-        annotations.remove(MARKER_ANNOTATION);
+        annotations.retain(|key, _| ![MARKER_ANNOTATION, FILLED_BY_ANNOTATION].contains(&key.as_str()));
     }
     copy
 }

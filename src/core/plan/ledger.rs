@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::field::Field;
 use super::normal;
 use crate::api::workload_health::HeldField;
-use crate::api::{MARKER_ANNOTATION, ORIGINAL_PREFIX};
+use crate::api::{FILLED_BY_ANNOTATION, MARKER_ANNOTATION, ORIGINAL_PREFIX};
 use crate::core::canonical;
 
 /// Longest value or original that the ledger stores, in bytes (the schema counts characters, which are no more).
@@ -77,7 +77,9 @@ impl<'a> Ledger<'a> {
             return Owner::Ours { original: self.original(key, Some(entry)) };
         }
         if !current.is_some_and(|value| normal::is_present(key.1, value)) {
-            return Owner::Nobody;
+            // Our 0 that rode along over another number.
+            let is_zero = key.1 == Field::MinReadySeconds && entries.is_empty() && self.noted.contains_key(&key);
+            return if is_zero { Owner::Ours { original: self.original(key, None) } } else { Owner::Nobody };
         }
         if let Some(entry) = entries.first().filter(|_| !claimed) {
             return Owner::Ours { original: self.original(key, Some(entry)) };
@@ -176,15 +178,22 @@ fn originals(annotations: Option<&Value>) -> impl Iterator<Item = (&String, &Val
     })
 }
 
-/// Annotations with originals that are not (or no longer) those of the fields that we hold.
-pub(super) fn stale_originals(annotations: Option<&Value>, held: &[HeldField]) -> Vec<(String, Value)> {
+/// Annotations that go once the ledger tells it: with originals that are not (or no longer) those of the fields that we hold, and
+/// who rode along.
+pub(super) fn stale_annotations(annotations: Option<&Value>, held: &[HeldField]) -> Vec<(String, Value)> {
     let stale = originals(annotations).filter(|(_, _, (container, field), original)| {
         let original = original.as_ref().and_then(remember);
         !held
             .iter()
             .any(|entry| entry.container == *container && entry.field == field.as_str() && entry.original == original)
     });
-    stale.map(|(annotation, text, ..)| (annotation.clone(), text.clone())).collect()
+    let filled_by =
+        annotations.and_then(Value::as_object).and_then(|annotations| annotations.get_key_value(FILLED_BY_ANNOTATION));
+    stale
+        .map(|(annotation, text, ..)| (annotation, text))
+        .chain(filled_by)
+        .map(|(key, text)| (key.clone(), text.clone()))
+        .collect()
 }
 
 /// Whether the annotation tells an original.

@@ -27,6 +27,7 @@ mod targets;
 #[cfg(test)]
 mod tests;
 pub mod timings;
+mod unseen;
 mod unsupported;
 mod wants;
 mod workload;
@@ -40,6 +41,7 @@ pub(crate) use ledger::is_original;
 pub use start::{Killers, Start, start, stride};
 pub use surroundings::{Autoscaler, DisruptionBudget, Surroundings};
 pub use timings::RolloutTimings;
+pub use unseen::rode_along;
 
 use crate::api::workload_health::{ContainerTimings, FindingStatus, HeldField, PlanStatus};
 use crate::api::{HealthPolicySpec, MARKER_ANNOTATION};
@@ -171,7 +173,7 @@ pub fn plan_without(input: &Input<'_>, unsupported: &[HeldField]) -> Plan {
     }
     by_slot(&mut plan.held);
     if !plan.is_empty() {
-        plan.guards.stale_originals = ledger::stale_originals(annotations, &plan.held);
+        plan.guards.stale_annotations = ledger::stale_annotations(annotations, &plan.held);
     }
     // In the order of their paths: Deployment, containers by index, init containers, pod.
     plan.changes.sort_by_cached_key(order);

@@ -18,8 +18,8 @@ pub(super) struct Guards {
     pub(super) uid: Option<String>,
     /// `/metadata` and its annotations as seen, when the marker is to be written.
     pub(super) marker: Option<MarkerWrite>,
-    /// Annotations with originals that go with the write, as seen.
-    pub(super) stale_originals: Vec<(String, Value)>,
+    /// Annotations of riding along that go with the write, as seen.
+    pub(super) stale_annotations: Vec<(String, Value)>,
 }
 
 /// How the marker gets its new value.
@@ -60,7 +60,7 @@ pub(super) fn build(plan: &Plan) -> Patch {
     if let Some(write) = &plan.guards.marker {
         of_marker(write, &plan.marker, &mut operations);
     }
-    for (annotation, seen) in &plan.guards.stale_originals {
+    for (annotation, seen) in &plan.guards.stale_annotations {
         let path = annotation_path(annotation);
         operations.push(test(&path, seen.clone()));
         operations.push(PatchOperation::Remove(RemoveOperation { path: pointer(&path) }));

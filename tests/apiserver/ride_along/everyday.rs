@@ -297,9 +297,18 @@ async fn what_kubectl_applied_is_declared_and_a_sleep_that_does_not_fit_is_left_
         manifest["spec"]["template"]["spec"]["containers"][0]["image"] = json!("example.com/app:2");
         twins.both("another image", async |ns| apply_client_side(ns, &manifest)).await;
     }
-    // Another tool's text, with its own order and spaces.
+    // Another tool's text, with its own order and spaces; and what only has that name.
     let mut manifest = odd("a]b");
     for (grace, text) in [
+        (
+            37,
+            r#"{"metadata": {"annotations": {"terminationGracePeriodSeconds": "8"}, "labels": {"a": "terminationGracePeriodSeconds"}}, "spec": {"template": {"spec": {"containers": [{"name": "app"}]}}}}"#,
+        ),
+        (
+            8,
+            r#"{"metadata":{"annotations":{"terminationGracePeriodSeconds":"8"}},"spec":{"template":{"spec":{"containers":[{"name":"app"}],"terminationGracePeriodSeconds":8}}}}"#,
+        ),
+        (8, r#"{"spec": {"template": {"spec": {"terminationGracePeriodSeconds": null}}}}"#),
         (
             8,
             r#"{"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 8, "volumes": [{"a": "]"}], "containers": [{"name": "app"}]}}}}"#,
@@ -399,15 +408,8 @@ async fn a_deployment_of_an_excluded_namespace_is_stored_as_it_is() {
     let Some(ridden) = Ridden::new("excluded").await else { return };
     let (cluster, elsewhere) = (ridden.ns.cluster, &ridden.ns);
     let excluded = TestNamespace::new("excluded-here").await;
-    let all = format!(
-        "namespaces={{{}}}",
-        [&excluded.name, &elsewhere.name, &ridden.canaries.name].map(String::as_str).join(",")
-    );
-    let install = |more: &[&str]| {
-        let settings = [&["--set", &all], more].concat();
-        let rendered = cluster.render(&ridden.release, &elsewhere.name, &["ride-along"], &settings);
-        cluster.try_kubectl(&["apply", "--server-side", "-f", "-"], &rendered).unwrap();
-    };
+    let all = [&excluded.name, &elsewhere.name, &ridden.canaries.name].map(String::as_str);
+    let install = |more: &[&str]| cluster.install_ride_along(&ridden.release, &elsewhere.name, &all, more);
     install(&[]);
     for ns in [&excluded, elsewhere] {
         ns.policy_that_rides("web", web_policy()).await;

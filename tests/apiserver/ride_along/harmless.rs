@@ -69,6 +69,37 @@ async fn a_sleep_that_fits_is_not_refused_for_a_grace_period_of_ours() {
 }
 
 #[tokio::test]
+async fn a_put_that_leaves_out_the_originals_has_room_for_its_own_annotations() {
+    let Some(ridden) = Ridden::new("room").await else { return };
+    let ns = &ridden.ns;
+    let mut policy = replace(json!({}));
+    let probe = json!({"httpGet": {"path": "/ours", "port": 8080}});
+    let probes = json!({"readiness": probe, "liveness": probe, "startup": probe});
+    policy["containers"] = json!([{"name": "app", "probes": probes}, {"name": "two", "probes": probes}]);
+    active(&ridden, policy).await;
+    let long = json!({"exec": {"command": ["y".repeat(4000), "y".repeat(4000), "y".repeat(4000), "y".repeat(4000), "y".repeat(4000)]}});
+    let own = json!({"readinessProbe": long, "livenessProbe": long, "startupProbe": long});
+    // Twice as much as one request takes.
+    ns.create_deployment(web(own.clone())).await;
+    let mut both = web(own.clone());
+    let mut two = app(&own);
+    two["name"] = json!("two");
+    both["spec"]["template"]["spec"]["containers"].as_array_mut().unwrap().push(two);
+    kubectl(ns, &["replace", "-f", "-"], &both.to_string()).unwrap();
+    let originals = ns.get("web").await["metadata"]["annotations"].to_string().len();
+    assert!(originals > 120_000, "{originals}");
+    for (size, rides) in [(20_000, true), (150_000, false), (220_000, false)] {
+        let mut put = both.clone();
+        put["metadata"]["annotations"] = json!({"own": "z".repeat(size)});
+        put["spec"]["template"]["spec"]["containers"][0]["image"] = json!(format!("x:{size}"));
+        kubectl(ns, &["replace", "-f", "-"], &put.to_string()).unwrap_or_else(|error| panic!("{size}: {error}"));
+        let stored = ns.get("web").await;
+        assert_eq!(stored["metadata"]["annotations"]["own"].as_str().unwrap().len(), size);
+        assert_eq!(marker(&stored).is_some(), rides, "{size}");
+    }
+}
+
+#[tokio::test]
 async fn a_shorter_grace_period_is_not_refused_for_a_hook_of_ours_that_waits() {
     let Some(ridden) = Ridden::new("waits").await else { return };
     let ns = &ridden.ns;

@@ -84,11 +84,12 @@ impl Cluster {
         self.until_refused(&["create", "-n", "default", "-f", "-"], &policy, "gracekeeper-revert");
     }
 
-    /// Lets policies ride along in these namespaces and in no others; `system` is the one of the operator.
+    /// Lets policies ride along in these namespaces and in no others, with these settings too; `system` is the one of the operator.
     #[allow(dead_code)] // not every suite does
-    pub(crate) fn install_ride_along(&self, release: &str, system: &str, namespaces: &[&str]) {
+    pub(crate) fn install_ride_along(&self, release: &str, system: &str, namespaces: &[&str], more: &[&str]) {
         let namespaces = format!("namespaces={{{}}}", namespaces.join(","));
-        let rendered = self.render(release, system, &["ride-along"], &["--set", &namespaces]);
+        let settings = [&["--set", &namespaces], more].concat();
+        let rendered = self.render(release, system, &["ride-along", "policy-finalizer"], &settings);
         self.try_kubectl(&["apply", "--server-side", "-f", "-"], &rendered).unwrap();
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use gracekeeper::api::{HealthPolicy, WorkloadHealth};
+use gracekeeper::api::{FINALIZER, HealthPolicy, WorkloadHealth};
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, ResourceExt};
@@ -81,10 +81,16 @@ impl TestNamespace {
         self.policies().patch(name, &PatchParams::apply("test").force(), &Patch::Apply(object)).await.unwrap();
     }
 
-    /// Applies a policy and says of it what the operator would: that no other one stands against its riding along.
+    /// Applies a policy where no operator is, with the finalizer that admission brings once the API server has read that it shall, and
+    /// says of it what the operator would: that no other one stands against its riding along.
     #[allow(dead_code)] // not every suite has no operator
     pub(crate) async fn policy_that_rides(&self, name: &str, spec: Value) {
-        self.policy(name, spec).await;
+        eventually("the policy has its finalizer", || async {
+            self.policy(name, spec.clone()).await;
+            let policy = self.policies().get(name).await.unwrap();
+            (spec["mode"] != "Enforce" || policy.finalizers().iter().any(|f| f == FINALIZER)).then_some(())
+        })
+        .await;
         let generation = self.policies().get(name).await.unwrap().metadata.generation;
         let status = json!({"status": {"rideAlong": {"generation": generation}}});
         self.policies().patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();

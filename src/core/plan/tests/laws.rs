@@ -10,7 +10,7 @@ use super::support::{
 };
 use crate::api::WhenAlreadySet;
 use crate::api::workload_health::HeldField;
-use crate::core::plan::{Field, Input, Surroundings, declared_hash, plan};
+use crate::core::plan::{Field, Input, Surroundings, declared_hash, plan, rode_along};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, max_global_rejects: 100_000, ..ProptestConfig::default() })]
@@ -162,6 +162,26 @@ proptest! {
         prop_assert!(!text.chars().any(char::is_control));
     }
 
+    #[test]
+    fn what_rode_along_unseen_is_given_back_as_if_it_were_remembered(policy in generate::policy(), written in generate::deployment()) {
+        let original = server_defaults(&written);
+        let plan = plan_for(Some(&policy), &original, &[]);
+        let mut live = server_defaults(&plan.apply_to(&original).unwrap());
+        for held in &plan.held {
+            let prefix = if held.container.is_empty() { String::new() } else { format!("{}.", held.container) };
+            if let Some(text) = &held.original {
+                live["metadata"]["annotations"][format!("{prefix}original.gracekeeper.dev/{}", held.field)] = json!(text);
+            }
+            live["metadata"]["annotations"]["gracekeeper.dev/filled-by"] = json!("web/shop/u/1");
+        }
+        let unseen = rode_along(&live);
+        prop_assert_eq!(unseen.is_empty(), plan.held.is_empty());
+        let release = plan_for(None, &live, &unseen);
+        prop_assert_eq!(release.patch(), plan_for(None, &live, &[]).patch());
+        let released = without_empty_annotations(release.apply_to(&live).unwrap());
+        prop_assert_eq!(server_defaults(&released), without_empty_annotations(original));
+    }
+
     /// Whatever is broken, the plan is made, and its patch fits the Deployment that it was made for.
     #[test]
     fn no_json_makes_a_plan_panic(
@@ -183,7 +203,7 @@ proptest! {
         let after = plan.apply_to(&deployment).unwrap_or_else(|error| panic!("{error}: {}", plan.patch()));
         let second = plan_for(policy, &after, &plan.held);
         prop_assert!(second.is_empty(), "{}\n{}", plan.patch(), second.patch());
-        let _ = plan_for(policy, &junk, &held);
+        let _ = (plan_for(policy, &junk, &held), rode_along(&deployment), rode_along(&junk));
         let _ = (plan.to_status(), plan.hash(), plan.summary());
     }
 }
