@@ -33,8 +33,8 @@ pub const FIELD_MANAGER: &str = "gracekeeper";
 /// Annotation on the Deployment (not on its template) that lists the `container/field` pairs holding a value of ours.
 /// A hint only: a forged one can at worst let the policy set a field.
 pub const MARKER_ANNOTATION: &str = "gracekeeper.dev/filled";
-/// Annotation beside the marker that tells which policy rode along, as `<deployment>/<policy>/<its uid>/<its generation>`. The
-/// operator, which remembers it, takes it out with its next write.
+/// Annotation beside the marker that tells which policy rode along, as `<deployment>/<policy>/<its uid>/<its generation>/<generation
+/// of the Deployment>`. The operator, which remembers it, takes it out with its next write.
 pub const FILLED_BY_ANNOTATION: &str = "gracekeeper.dev/filled-by";
 
 /// Ends the prefix of annotations that hold what a field was before a policy rode along over it, as JSON:

@@ -13,6 +13,7 @@ use super::events::{Event, Publisher, Regarding};
 use super::gather::unseen;
 use super::memory::Memory;
 use super::metrics::Metrics;
+use super::policy_object::PolicyObject;
 use super::queue::WorkQueue;
 use super::ride_along::Detection;
 use super::world::{Key, Picture, PolicyEntry, World};
@@ -48,6 +49,9 @@ const MEMORY_INVALID: (&str, &str, &str) = (
      operator wrote it, delete it (originals of replaced fields are lost then).",
 );
 
+/// Until no API server lets a deleted policy ride along any more, and what it brought has been seen.
+const RIDES_ON: Duration = Duration::from_secs(3);
+
 /// Until a weaker policy, whose summary was due when this one was edited, should know of it.
 const PEER_DELAY: Duration = Duration::from_millis(500);
 
@@ -61,8 +65,8 @@ enum Need {
     LetGo { uid: Box<str>, finalizer_at: Option<usize> },
     /// Another status.
     Status { uid: Box<str>, status: Box<HealthPolicyStatus>, event: Option<Event>, again: bool },
-    /// Another look soon: a weaker policy does not know of it yet.
-    Again,
+    /// Another look after that time: a weaker policy does not know of it yet, or it may still ride along.
+    Again(Duration),
 }
 
 impl Policies {
@@ -131,7 +135,7 @@ impl Policies {
                 Ok(None)
             }
             Need::Nothing | Need::LetGo { .. } => Ok(None),
-            Need::Again => Ok(Some(PEER_DELAY)),
+            Need::Again(wait) => Ok(Some(wait)),
             Need::Status { uid, status, event, again } => {
                 let patch = json!([test_uid(&uid), {"op": "add", "path": "/status", "value": status}]);
                 self.patch(key, "/status", "policy_status", &patch).await?;
@@ -181,10 +185,12 @@ fn need(picture: &Picture, key: &Key, rides: RideAlong) -> Need {
         if object.finalizer_at.is_none() {
             return Need::Nothing;
         }
-        return if holding.count() > 0 {
-            status(picture, key, policy, rides) // each Deployment that is released brings it here again
-        } else {
-            Need::LetGo { uid: object.uid.clone(), finalizer_at: object.finalizer_at }
+        if holding.count() > 0 {
+            return status(picture, key, policy, rides); // each Deployment that is released brings it here again
+        }
+        return match still_rides(object, rides) {
+            Some(wait) => Need::Again(wait),
+            None => Need::LetGo { uid: object.uid.clone(), finalizer_at: object.finalizer_at },
         };
     }
     let keeps = object.enforces() || object.spec.is_err() || holding.count() > 0;
@@ -194,6 +200,17 @@ fn need(picture: &Picture, key: &Key, rides: RideAlong) -> Need {
         (Some(at), false) => Need::LetGo { uid: object.uid.clone(), finalizer_at: Some(at) },
         _ => status(picture, key, policy, rides),
     }
+}
+
+/// How long a policy that is being deleted may still ride along: API servers learn of it one after another, and a Deployment that it
+/// brought something in that time holds it, once it is seen.
+fn still_rides(object: &PolicyObject, rides: RideAlong) -> Option<Duration> {
+    if matches!(rides, RideAlong::Off | RideAlong::NotInstalled | RideAlong::NotServed) {
+        return None;
+    }
+    let since = super::clock::now().duration_since(object.deleted?);
+    let since = Duration::try_from(since).unwrap_or_default(); // their clock may be ahead of ours
+    RIDES_ON.checked_sub(since).filter(|wait| !wait.is_zero())
 }
 
 /// When the policy may ride along, and whether to look again soon; `None` when it is none of the contenders.
@@ -275,7 +292,7 @@ fn status(picture: &Picture, key: &Key, policy: &PolicyEntry, rides: RideAlong) 
     });
     let status = summarize(&facts, selected);
     if status == object.status {
-        return if again { Need::Again } else { Need::Nothing };
+        return if again { Need::Again(PEER_DELAY) } else { Need::Nothing };
     }
     let reason_of = |status: &HealthPolicyStatus| {
         let accepted = status.conditions.iter().find(|c| c.type_ == ConditionType::Accepted.as_str());
@@ -287,4 +304,28 @@ fn status(picture: &Picture, key: &Key, policy: &PolicyEntry, rides: RideAlong) 
         })
         .map(|(_, note)| Event { warning: true, reason: "PolicyInvalid", action: "Read", note });
     Need::Status { uid: object.uid.clone(), status: Box::new(status), event, again }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::policy_object::StoredPolicy;
+
+    #[test]
+    fn a_deleted_policy_is_let_go_once_it_rides_along_nowhere() {
+        let waits = |seconds_ago: i64, rides| {
+            let at = crate::controller::clock::now() - jiff::SignedDuration::from_secs(seconds_ago);
+            let stored = json!({"metadata": {"name": "web", "deletionTimestamp": at.to_string()}});
+            let stored: StoredPolicy = serde_json::from_value(stored).unwrap();
+            still_rides(&stored.into(), rides)
+        };
+        for rides in [RideAlong::Installed, RideAlong::Exempt, RideAlong::Unseen] {
+            assert!(waits(1, rides).is_some_and(|wait| wait <= Duration::from_secs(2)), "{rides:?}");
+            assert_eq!((waits(3, rides), waits(60, rides)), (None, None), "{rides:?}");
+            assert_eq!(waits(-60, rides), Some(RIDES_ON), "{rides:?}: their clock is ahead of ours");
+        }
+        for rides in [RideAlong::Off, RideAlong::NotInstalled, RideAlong::NotServed] {
+            assert_eq!(waits(0, rides), None, "{rides:?}");
+        }
+    }
 }

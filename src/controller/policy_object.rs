@@ -32,6 +32,8 @@ pub(crate) struct PolicyObject {
     pub(crate) generation: i64,
     pub(crate) created: Timestamp,
     pub(crate) deleting: bool,
+    /// When it was deleted, by the API server's clock.
+    pub(crate) deleted: Option<Timestamp>,
     /// Where our finalizer stands in the list, if it does.
     pub(crate) finalizer_at: Option<usize>,
     /// How many finalizers there are.
@@ -58,6 +60,7 @@ impl From<StoredPolicy> for PolicyObject {
             generation: meta.generation.unwrap_or(0),
             created: meta.creation_timestamp.map_or(Timestamp::UNIX_EPOCH, |Time(at)| at),
             deleting: meta.deletion_timestamp.is_some(),
+            deleted: meta.deletion_timestamp.map(|Time(at)| at),
             finalizer_at: meta.finalizers.iter().flatten().position(|f| f == FINALIZER),
             finalizers: meta.finalizers.map_or(0, |f| f.len()),
             spec,

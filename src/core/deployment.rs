@@ -79,10 +79,13 @@ pub fn project(raw: &Value) -> Projection {
 
 /// What the annotation says of another Deployment, of which this is an exported copy, is not meant.
 fn rode_with(raw: &Value) -> Option<RodeWith> {
-    let name = raw.pointer("/metadata/name")?.as_str()?;
     let filled_by = raw.pointer("/metadata/annotations")?.get(FILLED_BY_ANNOTATION)?.as_str()?;
-    let (_, policy) = filled_by.strip_prefix(name)?.strip_prefix('/')?.split_once('/')?;
-    let (uid, generation) = policy.split_once('/')?;
+    let mut parts = filled_by.split('/');
+    let (deployment, _, uid, generation, _) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    // Admission comes before the name that is generated.
+    let names = ["/metadata/name", "/metadata/generateName"].map(|path| raw.pointer(path).and_then(Value::as_str));
+    names.contains(&Some(deployment)).then_some(())?;
     Some(RodeWith { uid: uid.into(), generation: generation.parse().ok()? })
 }
 
@@ -204,14 +207,22 @@ mod tests {
     #[test]
     fn who_rode_along_is_read_of_this_deployment_alone() {
         let of = |filled_by: Value| {
-            let metadata = json!({"name": "web", "annotations": {FILLED_BY_ANNOTATION: filled_by}});
+            let metadata =
+                json!({"name": "web", "generateName": "we", "annotations": {FILLED_BY_ANNOTATION: filled_by}});
             project(&json!({"metadata": metadata})).rode_with
         };
         let is = |uid: &str, generation| Some(RodeWith { uid: uid.into(), generation });
-        assert_eq!(of(json!("web/shop/u-1/3")), is("u-1", 3));
-        for other in
-            ["web2/shop/u-1/3", "we/shop/u-1/3", "/shop/u-1/3", "web", "web/shop/u-1", "web/shop/u-1/x", "", "web/////"]
-        {
+        assert_eq!((of(json!("web/shop/u-1/3/7")), of(json!("we/shop/u-2/4/1"))), (is("u-1", 3), is("u-2", 4)));
+        for other in [
+            "web2/shop/u-1/3/7",
+            "w/shop/u-1/3/7",
+            "/shop/u-1/3/7",
+            "web",
+            "web/shop/u-1/3",
+            "web/shop/u-1/x/7",
+            "",
+            "web/////",
+        ] {
             assert_eq!(of(json!(other)), None, "{other}");
         }
         assert_eq!((of(json!(7)), project(&json!({})).rode_with), (None, None));

@@ -74,7 +74,7 @@ async fn a_server_without_admission_policies_gets_none() {
         (all.matches("kind: MutatingAdmissionPolicy\n").count(), flag)
     };
     assert_eq!(rides("1.35.0"), (0, true));
-    assert_eq!(rides("1.36.0"), (2, true));
+    assert_eq!(rides("1.36.0"), (3, true));
     let off = ["template", "x", "charts/gracekeeper", "--set"];
     let switch = "guards.policyAuthors.enabled=false,guards.exec.enabled=false,guards.operator.enabled=false";
     let without = cluster.try_helm(&[&off[..], &[switch]].concat(), "").unwrap();

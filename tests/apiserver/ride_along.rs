@@ -9,6 +9,7 @@ mod generate;
 mod given_back;
 mod harmless;
 mod merging;
+mod not_along;
 mod operating;
 mod same_as_planned;
 mod twins;
@@ -89,7 +90,7 @@ impl Ridden {
 
 impl Drop for Ridden {
     fn drop(&mut self) {
-        let names = ["ride-along", "policy-finalizer"].map(|name| format!("{}-{name}", self.release));
+        let names = ["ride-along", "marker", "policy-finalizer"].map(|name| format!("{}-{name}", self.release));
         for kind in ["mutatingadmissionpolicybinding", "mutatingadmissionpolicy"] {
             let words = [&["delete", kind, "--ignore-not-found"], &names.each_ref().map(String::as_str)[..]].concat();
             let _ = self.ns.cluster.try_kubectl(&words, "");

@@ -75,6 +75,34 @@ async fn the_largest_policy_fits_the_budget_on_a_pod_of_a_hundred_containers() {
 }
 
 #[tokio::test]
+async fn the_longest_marker_is_kept_true_within_the_budget() {
+    let Some(ridden) = Ridden::new("marked").await else { return };
+    let ns = &ridden.ns;
+    let name_of = |n: usize| format!("container-{n:02}");
+    let container = |n: usize| json!({"name": name_of(n), "image": "example.com/app:1", "ports": [{"name": "http", "containerPort": 8080 + n}]});
+    let mut policy = largest(name_of);
+    policy["whenAlreadySet"] = json!("Keep");
+    ridden.policy("largest", policy).await;
+    let large = |name: &str| deployment(name, 0, (0..100).map(container).collect());
+    ridden.seen(&large("probe"), "the policy rides along", |object| marker(object).is_some()).await;
+    ns.create_deployment(large("large")).await;
+    let before = marker(&ns.get("large").await).unwrap();
+    assert!(before.split(',').count() > 16 * 4, "{before}");
+    ns.cluster.kubectl(&["label", "namespace", &ns.name, "gracekeeper.dev/ride-along=disabled"]);
+    ridden.seen(&large("probe"), "nothing rides along any more", |object| marker(object).is_none()).await;
+    // All of them change, and one more becomes the workload's.
+    let mut changed = ns.get("large").await;
+    for container in changed["spec"]["template"]["spec"]["containers"].as_array_mut().unwrap() {
+        container["image"] = json!("example.com/app:2");
+    }
+    changed["spec"]["template"]["spec"]["containers"][15]["readinessProbe"]["periodSeconds"] = json!(77);
+    ns.deployments().replace("large", &PostParams::default(), &serde_json::from_value(changed).unwrap()).await.unwrap();
+    let after = marker(&ns.get("large").await).unwrap();
+    let expected: Vec<&str> = before.split(',').filter(|field| *field != "container-15/readinessProbe").collect();
+    assert_eq!(after.split(',').collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
 async fn the_longest_text_of_what_kubectl_applied_fits_the_budget() {
     let Some(ridden) = Ridden::new("longest").await else { return };
     let name_of = |n: usize| format!("container-{n:02}");
@@ -105,11 +133,13 @@ async fn the_longest_text_of_what_kubectl_applied_fits_the_budget() {
 #[tokio::test]
 async fn the_expressions_are_sound() {
     let Some(ridden) = Ridden::new("sound").await else { return };
-    let name = format!("{}-ride-along", ridden.release);
-    let text = ridden.ns.cluster.kubectl(&["get", "mutatingadmissionpolicy", &name, "-o", "json"]);
-    let policy: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(policy["spec"]["failurePolicy"], "Ignore");
-    assert_eq!(policy["spec"]["reinvocationPolicy"], "Never");
-    let warnings = policy.pointer("/status/typeChecking/expressionWarnings").and_then(Value::as_array);
-    assert!(warnings.is_none_or(Vec::is_empty), "{warnings:?}");
+    for name in ["ride-along", "marker", "policy-finalizer"] {
+        let name = format!("{}-{name}", ridden.release);
+        let text = ridden.ns.cluster.kubectl(&["get", "mutatingadmissionpolicy", &name, "-o", "json"]);
+        let policy: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(policy["spec"]["failurePolicy"], "Ignore", "{name}");
+        assert_eq!(policy["spec"]["reinvocationPolicy"], "Never", "{name}");
+        let warnings = policy.pointer("/status/typeChecking/expressionWarnings").and_then(Value::as_array);
+        assert!(warnings.is_none_or(Vec::is_empty), "{name}: {warnings:?}");
+    }
 }

@@ -175,9 +175,21 @@ async fn a_policy_is_kept_from_the_moment_in_which_it_is_stored() {
     ridden.seen(&web("probe"), "it rides along", |object| marker(object).is_some()).await;
     ns.create_deployment(web("web")).await;
     assert!(marker(&ns.get("web").await).is_some());
+    // The name comes after admission.
+    let mut generated = web("made");
+    generated["metadata"] = json!({"generateName": "made-", "labels": {"app": "made"}});
+    let generated = ns.create_deployment(generated).await["metadata"]["name"].as_str().unwrap().to_owned();
+    assert!(marker(&ns.get(&generated).await).is_some());
+    // Who sets another mode without it may not drop it either: it has brought something.
+    let audit = json!({"apiVersion": "gracekeeper.dev/v1alpha1", "kind": "HealthPolicy",
+        "metadata": {"name": "web", "finalizers": ["example.com/other"]}, "spec": policy});
+    kubectl(ns, &["replace", "-f", "-"], &audit.to_string()).unwrap();
+    assert_eq!(finalizers().await, Some(vec!["example.com/other".to_owned(), FINALIZER.to_owned()]));
     ns.delete_policy("web").await;
     let _operator = Operator::start(ns).await;
-    ns.until("web", "it is given back", |object| pod(object)["containers"][0].get("livenessProbe").is_none()).await;
+    for name in ["web", &generated] {
+        ns.until(name, "it is given back", |object| pod(object)["containers"][0].get("livenessProbe").is_none()).await;
+    }
     eventually("the operator lets the policy go", || async {
         (finalizers().await == Some(vec!["example.com/other".to_owned()])).then_some(())
     })

@@ -89,7 +89,8 @@ impl Cluster {
     pub(crate) fn install_ride_along(&self, release: &str, system: &str, namespaces: &[&str], more: &[&str]) {
         let namespaces = format!("namespaces={{{}}}", namespaces.join(","));
         let settings = [&["--set", &namespaces], more].concat();
-        let rendered = self.render(release, system, &["ride-along", "policy-finalizer"], &settings);
+        let rendered =
+            self.render(release, system, &["ride-along", "ride-along-marker", "policy-finalizer"], &settings);
         self.try_kubectl(&["apply", "--server-side", "-f", "-"], &rendered).unwrap();
     }
 
