@@ -91,12 +91,12 @@ async fn the_longest_marker_is_kept_true_within_the_budget() {
     ns.cluster.kubectl(&["label", "namespace", &ns.name, "gracekeeper.dev/ride-along=disabled"]);
     ridden.seen(&large("probe"), "nothing rides along any more", |object| marker(object).is_none()).await;
     // All of them change, and one more becomes the workload's.
-    let mut changed = ns.get("large").await;
-    for container in changed["spec"]["template"]["spec"]["containers"].as_array_mut().unwrap() {
+    let mut containers = ns.get("large").await["spec"]["template"]["spec"]["containers"].clone();
+    for container in containers.as_array_mut().unwrap() {
         container["image"] = json!("example.com/app:2");
     }
-    changed["spec"]["template"]["spec"]["containers"][15]["readinessProbe"]["periodSeconds"] = json!(77);
-    ns.deployments().replace("large", &PostParams::default(), &serde_json::from_value(changed).unwrap()).await.unwrap();
+    containers[15]["readinessProbe"]["periodSeconds"] = json!(77);
+    ns.merge("large", json!({"spec": {"template": {"spec": {"containers": containers}}}})).await;
     let after = marker(&ns.get("large").await).unwrap();
     let expected: Vec<&str> = before.split(',').filter(|field| *field != "container-15/readinessProbe").collect();
     assert_eq!(after.split(',').collect::<Vec<_>>(), expected);

@@ -160,15 +160,12 @@ async fn an_own_handler_is_refused_to_nobody() {
                 assert_eq!(after["metadata"]["generation"], rode["metadata"]["generation"], "{what}");
             }
             let _operator = Operator::start(ns).await;
-            match story {
-                "leaving" => {
-                    ns.policy_gone("web").await;
-                    assert!(is_own(&ns.get("web").await), "{what}");
-                }
-                _ => {
-                    ns.compliant("web", "InSync").await;
-                    assert_eq!(is_own(&ns.get("web").await), when == "Keep", "{what}");
-                }
+            if story == "leaving" {
+                ns.policy_gone("web").await;
+                assert!(is_own(&ns.get("web").await), "{what}");
+            } else {
+                ns.compliant("web", "InSync").await;
+                assert_eq!(is_own(&ns.get("web").await), when == "Keep", "{what}");
             }
         }
     }
