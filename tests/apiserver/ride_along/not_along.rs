@@ -264,3 +264,53 @@ async fn what_somebody_applies_with_an_exported_marker_is_not_taken_out() {
     ns.compliant("last", "InSync").await;
     assert_eq!(pod(&ns.get("web").await), pod(&anew));
 }
+
+/// The API server evaluates its policies in an order that changes whenever one of them does.
+#[tokio::test]
+async fn the_order_of_the_admission_policies_makes_no_difference() {
+    let Some(ridden) = Ridden::new("order").await else { return };
+    let ns = &ridden.ns;
+    let put: Does = |ns| {
+        let mut own = manifest(&tcp());
+        own["spec"]["template"]["spec"]["containers"][0]["image"] = json!("example.com/app:3");
+        kubectl(ns, &["replace", "-f", "-"], &own.to_string())
+    };
+    let steps: [(&str, Does); 9] = [
+        ("created", |ns| git(ns, &manifest(&tcp()))),
+        ("the same again", |ns| git(ns, &manifest(&tcp()))),
+        ("another image", |ns| kubectl(ns, &["set", "image", "deploy/web", "app=example.com/app:2"], "")),
+        ("a PUT", put),
+        ("a number alone", |ns| kubectl(ns, &["patch", "deploy/web", "-p", r#"{"spec": {"minReadySeconds": 7}}"#], "")),
+        ("another type", |ns| git(ns, &manifest(&own_readiness()))),
+        ("dropped", |ns| git(ns, &manifest(&json!({})))),
+        ("its own preStop", |ns| {
+            git(ns, &manifest(&json!({"lifecycle": {"preStop": {"exec": {"command": ["true"]}}}})))
+        }),
+        ("dropped again", |ns| git(ns, &manifest(&json!({})))),
+    ];
+    for when in ["Keep", "Replace"] {
+        ridden.policy("web", selecting(when)).await;
+        let mut first = Vec::new();
+        for round in 0..8 {
+            let name = format!("{}-marker", ridden.release);
+            let mark = format!("example.com/round={when}-{round}");
+            ns.cluster.kubectl(&["annotate", "--overwrite", "mutatingadmissionpolicybinding", &name, &mark]);
+            ridden.informed().await;
+            for (nth, (step, does)) in steps.iter().enumerate() {
+                does(ns).unwrap_or_else(|error| panic!("{when}, {round}, {step}: {error}"));
+                let web = ns.get("web").await;
+                let mut annotations = web["metadata"]["annotations"].clone();
+                annotations.as_object_mut().unwrap().remove("deployment.kubernetes.io/revision");
+                let spec = &web["spec"];
+                let now =
+                    json!([spec["template"], spec["minReadySeconds"], spec["progressDeadlineSeconds"], annotations]);
+                if round == 0 {
+                    first.push(now);
+                } else {
+                    assert_eq!(now, first[nth], "{when}, {round}, {step}");
+                }
+            }
+            kubectl(ns, &["delete", "deploy", "web"], "").unwrap();
+        }
+    }
+}
