@@ -173,16 +173,24 @@ async fn an_own_handler_is_refused_to_nobody() {
 
 #[tokio::test]
 async fn a_policy_that_only_looks_refuses_no_manifest() {
-    for when in ["Keep", "Replace"] {
+    // What was ridden over is there when the policy comes, and is applied again as it was.
+    let stories =
+        [("Keep", json!({}), tcp()), ("Replace", tcp(), tcp()), ("Replace", own_readiness(), own_readiness())];
+    for (when, first, then) in stories {
         let Some(ridden) = Ridden::new("only-looks").await else { return };
         let ns = &ridden.ns;
-        let fields = if when == "Replace" { tcp() } else { json!({}) };
         let _operator = operated(&ridden, selecting(when)).await;
-        git(ns, &manifest(&fields)).unwrap();
+        git(ns, &manifest(&first)).unwrap();
         ns.compliant("web", "InSync").await;
+        let rode = ns.get("web").await;
         edit_policy(ns, &json!({"mode": "Audit"})).unwrap();
         ridden.seen(&web("probe"), "nothing rides along any more", |object| marker(object).is_none()).await;
-        let mut next = manifest(&tcp());
+        if when == "Replace" {
+            git(ns, &manifest(&then)).unwrap_or_else(|error| panic!("{when}: {error}"));
+            let same = ns.get("web").await;
+            assert_eq!((&same["spec"], marker(&same)), (&rode["spec"], marker(&rode)), "the same manifest, {then}");
+        }
+        let mut next = manifest(&then);
         next["spec"]["template"]["spec"]["containers"][0]["image"] = json!("example.com/app:2");
         git(ns, &next).unwrap_or_else(|error| panic!("{when}: {error}"));
         let after = ns.get("web").await;
@@ -191,7 +199,32 @@ async fn a_policy_that_only_looks_refuses_no_manifest() {
         ns.policy_gone("web").await;
         let after = ns.get("web").await;
         assert!(is_own(&after) && marker(&after).is_none(), "{when}: {after}");
+        assert_eq!(readiness(&after)["failureThreshold"], 3, "{when}: {after}");
         assert!(pod(&after)["containers"][0].get("livenessProbe").is_none(), "{when}: {after}");
+    }
+}
+
+#[tokio::test]
+async fn an_own_handler_is_set_and_dropped_again_where_a_namespace_is_exempt() {
+    let pre_stop = json!({"lifecycle": {"preStop": {"exec": {"command": ["true"]}}}});
+    for own in [tcp(), own_readiness(), pre_stop] {
+        let Some(ridden) = Ridden::new("exempt").await else { return };
+        let ns = &ridden.ns;
+        ns.cluster.kubectl(&["label", "namespace", &ns.name, "gracekeeper.dev/ride-along=disabled"]);
+        ridden.seen(&web("probe"), "nothing rides along", |object| marker(object).is_none()).await;
+        let _operator = Operator::start(ns).await;
+        ns.policy("web", web_policy()).await;
+        git(ns, &manifest(&json!({}))).unwrap();
+        let is_filled = |object: &Value| {
+            let app = &pod(object)["containers"][0];
+            app["readinessProbe"]["httpGet"]["path"] == "/readyz" && app["lifecycle"]["preStop"].get("sleep").is_some()
+        };
+        ns.until("web", "the operator fills it", is_filled).await;
+        ns.compliant("web", "InSync").await;
+        git(ns, &manifest(&own)).unwrap_or_else(|error| panic!("{own}: {error}"));
+        assert!(!is_filled(&ns.get("web").await), "{own}");
+        git(ns, &manifest(&json!({}))).unwrap_or_else(|error| panic!("{own}, dropped: {error}"));
+        ns.until("web", &format!("{own}: the operator fills it again"), is_filled).await;
     }
 }
 
@@ -260,9 +293,11 @@ async fn what_somebody_applies_with_an_exported_marker_is_not_taken_out() {
     git(ns, &export).unwrap();
     let anew = ns.get("web").await;
     assert_eq!(annotation(&anew, FILLED_BY_ANNOTATION), None);
+    git(ns, &export).unwrap();
     ns.create_deployment(web("last")).await;
     ns.compliant("last", "InSync").await;
-    assert_eq!(pod(&ns.get("web").await), pod(&anew));
+    let again = ns.get("web").await;
+    assert_eq!((pod(&again), annotation(&again, FILLED_BY_ANNOTATION)), (pod(&anew), None));
 }
 
 /// The API server evaluates its policies in an order that changes whenever one of them does.
