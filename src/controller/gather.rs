@@ -73,7 +73,7 @@ pub(crate) fn gather(picture: &Picture, key: &Key) -> Option<Gathered> {
     let last_owner = health.as_ref().and_then(|h| h.policy.as_ref());
     let last_owner_leaves = last_owner.is_none_or(|reference| {
         let found = picture.policies_in(&key.namespace).find(|(_, p)| *p.object.uid == *reference.uid);
-        found.is_none_or(|(_, policy)| policy.object.deleting)
+        found.is_none_or(|(_, policy)| policy.object.is_deleting())
     });
     let mut surroundings = surroundings(picture, key, &object, &entry.uid);
     surroundings.rides_along = owner.as_ref().is_some_and(|(_, policy)| rides_along(policy, &entry.projection.labels));
@@ -139,11 +139,11 @@ fn owner(
     // A policy that cannot be understood keeps what it owned, and nothing is touched: neither by it nor by another.
     let mut policies = picture.policies_in(&key.namespace);
     let invalid =
-        policies.find(|(_, p)| p.object.spec.is_err() && !p.object.deleting && last_owner == Some(&p.object.uid));
+        policies.find(|(_, p)| p.object.spec.is_err() && !p.object.is_deleting() && last_owner == Some(&p.object.uid));
     if let Some((key, policy)) = invalid {
         return (Some((key.clone(), policy.clone())), Vec::new());
     }
-    let contenders = picture.policies_in(&key.namespace).filter(|(_, policy)| !policy.object.deleting).filter_map(
+    let contenders = picture.policies_in(&key.namespace).filter(|(_, policy)| !policy.object.is_deleting()).filter_map(
         |(key, policy)| {
             let spec = policy.object.spec.as_deref().ok()?;
             let created = Some(policy.object.created);

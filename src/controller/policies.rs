@@ -181,7 +181,7 @@ fn need(picture: &Picture, key: &Key, rides: RideAlong) -> Need {
                 })
         }) || is_unseen()
     });
-    if object.deleting {
+    if object.is_deleting() {
         if object.finalizer_at.is_none() {
             return Need::Nothing;
         }
@@ -239,7 +239,7 @@ fn keeps_originals(picture: &Picture, key: &Key) -> bool {
 
 fn peer<'a>(key: &'a Key, policy: &'a PolicyEntry) -> Option<Peer<'a>> {
     let object = &policy.object;
-    let spec = object.spec.as_deref().ok().filter(|_| !object.deleting)?;
+    let spec = object.spec.as_deref().ok().filter(|_| !object.is_deleting())?;
     let contender =
         Contender { name: &key.name, priority: spec.priority, created: Some(object.created), selector: &spec.selector };
     Some(Peer { contender, stored: object.status.ride_along.as_ref() })
@@ -253,7 +253,7 @@ fn status(picture: &Picture, key: &Key, policy: &PolicyEntry, rides: RideAlong) 
         now: super::clock::now(),
         generation: object.generation,
         spec: object.spec.as_deref().map_err(String::as_str),
-        deleting: object.deleting,
+        deleting: object.is_deleting(),
         stored: &object.status,
         ride_along: rides,
         may_ride_along: may_ride_along.as_ref(),

@@ -31,8 +31,7 @@ pub(crate) struct PolicyObject {
     pub(crate) version: u64,
     pub(crate) generation: i64,
     pub(crate) created: Timestamp,
-    pub(crate) deleting: bool,
-    /// When it was deleted, by the API server's clock.
+    /// When it was deleted, if it is on its way out, by the API server's clock.
     pub(crate) deleted: Option<Timestamp>,
     /// Where our finalizer stands in the list, if it does.
     pub(crate) finalizer_at: Option<usize>,
@@ -44,6 +43,11 @@ pub(crate) struct PolicyObject {
 }
 
 impl PolicyObject {
+    /// Whether it is on its way out.
+    pub(crate) fn is_deleting(&self) -> bool {
+        self.deleted.is_some()
+    }
+
     /// Whether it is in mode Enforce, and can be understood.
     pub(crate) fn enforces(&self) -> bool {
         self.spec.as_ref().is_ok_and(|spec| spec.mode == Mode::Enforce)
@@ -59,7 +63,6 @@ impl From<StoredPolicy> for PolicyObject {
             version: super::world::parse_version(meta.resource_version.as_deref()),
             generation: meta.generation.unwrap_or(0),
             created: meta.creation_timestamp.map_or(Timestamp::UNIX_EPOCH, |Time(at)| at),
-            deleting: meta.deletion_timestamp.is_some(),
             deleted: meta.deletion_timestamp.map(|Time(at)| at),
             finalizer_at: meta.finalizers.iter().flatten().position(|f| f == FINALIZER),
             finalizers: meta.finalizers.map_or(0, |f| f.len()),

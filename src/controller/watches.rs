@@ -190,7 +190,7 @@ impl Watched for StoredPolicy {
         let edited = before.is_none_or(|b| b.object.uid != object.uid || b.object.generation != object.generation);
         let guarded = before.is_some_and(|b| b.object.finalizer_at.is_none()) && object.finalizer_at.is_some();
         let unguarded = before.is_some_and(|b| b.object.finalizer_at.is_some()) && object.finalizer_at.is_none();
-        let left = before.is_none_or(|b| !b.object.deleting) && object.deleting;
+        let left = before.is_none_or(|b| !b.object.is_deleting()) && object.is_deleting();
         let now = super::clock::now();
         let coalesced_at = match before {
             Some(before) if !edited => before.coalesced_at,
